@@ -1,0 +1,36 @@
+"""WireGuard interfaces, kernel and userspace, behind one small face. Nothing is ever shelled out."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ..values import Device, Endpoint, IPNetwork, Key, Peer
+
+
+class WireGuard(Protocol):
+    """A WireGuard interface. Every method raises OSError, with ENODEV when the interface is gone."""
+
+    def read(self) -> Device:
+        """The device and all its peers, complete, however many there are."""
+
+    def add(self, peer: Peer) -> None:
+        """Make the peer if it is missing; set its endpoint and keepalive if given, add its allowed IPs."""
+
+    def update(
+        self,
+        key: Key,
+        *,
+        endpoint: Endpoint | None = None,
+        keepalive: int | None = None,
+        allowed_ips: tuple[IPNetwork, ...] = (),
+    ) -> None:
+        """Change what is given of an existing peer (allowed IPs are added to); a missing peer stays missing."""
+
+    def readd(self, peer: Peer) -> None:
+        """Remove the peer and make it anew with everything it had, in one message: a new handshake at once."""
+
+    def remove(self, key: Key) -> None:
+        """Remove the peer; one that is not there is no error."""
+
+    def close(self) -> None:
+        """Release sockets. The interface stays as it is."""
