@@ -10,11 +10,20 @@ import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+    ip_address,
+)
 from typing import NewType, TypeAlias
 
 IPAddress: TypeAlias = IPv4Address | IPv6Address
 IPNetwork: TypeAlias = IPv4Network | IPv6Network
+IPInterface: TypeAlias = IPv4Interface | IPv6Interface  # an address with the network it lies in
 
 Key = NewType("Key", bytes)  # a Curve25519 public key, 32 bytes
 KEY_SIZE = 32  # bytes

@@ -1,0 +1,99 @@
+"""Which peers the interface must have, and who owns which address on it.
+
+Pure. The rule behind it all: peers that are not members are never touched, and what a member's peer already
+has (preshared key, more allowed IPs, a shorter keepalive) stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+
+from .effects import Admit, Change, Effect, Remove
+from .values import Device, IPAddress, IPNetwork, Key, Member, Peer, key_text
+
+KEEPALIVE = 20  # s; 25 s goes out every 26.6 s, too close to NATs that forget UDP after 30 s
+DEFAULT_ROUTE = 1  # prefix length up to which a route is for everything, and says nothing of an address
+
+
+def host_network(address: IPAddress) -> IPNetwork:
+    """The /32 or /128 of one address."""
+    return ip_network(address)
+
+
+class Routing:
+    """Who owns an address on the device, by longest prefix, as WireGuard's cryptokey routing decides it."""
+
+    def __init__(self, peers: Iterable[Peer]) -> None:
+        self._hosts: dict[IPAddress, Key] = {}
+        self._wide: list[tuple[int, IPNetwork, Key]] = []
+        for peer in peers:
+            for network in peer.allowed_ips:
+                if network.prefixlen == network.max_prefixlen:
+                    self._hosts[network.network_address] = peer.key
+                else:
+                    self._wide.append((network.prefixlen, network, peer.key))
+        self._wide.sort(key=lambda entry: -entry[0])
+
+    def owner(self, ip: IPAddress, *, longer_than: int = -1) -> Key | None:
+        """The key that speaks for `ip`, by a route longer than the given prefix length."""
+        if ip in self._hosts:
+            return self._hosts[ip]
+        for length, network, key in self._wide:
+            if length <= longer_than:
+                return None
+            if network.version == ip.version and ip in network:
+                return key
+        return None
+
+
+@dataclass(slots=True)
+class Plan:
+    """What to change so that every member is on the interface, and who cannot be."""
+
+    effects: list[Effect] = field(default_factory=list)
+    made: set[Key] = field(default_factory=set)
+    gone: set[Key] = field(default_factory=set)
+    blocked: dict[Key, str] = field(default_factory=dict)
+
+
+def admit(device: Device, members: Collection[Member], made_before: Collection[Key]) -> Plan:
+    """Bring the device in line with the member list.
+
+    `made_before` are the keys this agent made itself, now or in an earlier run: of these, and only of these,
+    the ones that are no longer members are removed.
+    """
+    plan = Plan()
+    keys = {member.key for member in members}
+    for key in made_before:
+        if key not in keys and key in device.peers:
+            plan.effects.append(Remove(key))
+        if key not in keys:
+            plan.gone.add(key)
+    holders = {
+        network: peer.key
+        for peer in device.peers.values()
+        if peer.key not in plan.gone
+        for network in peer.allowed_ips
+    }
+    for member in members:
+        if member.key == device.key:
+            continue
+        network = host_network(member.address)
+        holder = holders.get(network)
+        if holder is not None and holder not in keys:
+            plan.blocked[member.key] = (
+                f"{network} of {key_text(member.key)} is held by the peer {key_text(holder)}, which is no member"
+            )
+            continue
+        peer = device.peers.get(member.key)
+        if peer is None:
+            plan.effects.append(Admit(Peer(member.key, keepalive=KEEPALIVE, allowed_ips=(network,))))
+            plan.made.add(member.key)
+            continue
+        keepalive = KEEPALIVE if not 0 < peer.keepalive <= KEEPALIVE else None
+        missing = () if network in peer.allowed_ips else (network,)
+        if keepalive is not None or missing:
+            plan.effects.append(Change(member.key, keepalive=keepalive, allowed_ips=missing))
+    return plan

@@ -1,0 +1,85 @@
+"""The book: the newest record of every member, and digests by which two books are compared.
+
+Pure. The book says what is known and what differs; what to send to whom is decided in `mesh.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from .messages import BUCKET_BYTES, BUCKETS, MAX_AGE, Record, Summary
+from .values import Key
+
+_BUCKET_MASK = 2 ** (8 * BUCKET_BYTES) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    record: Record
+    since: float  # s, when it came in: ages grow from there
+
+    def aged(self, now: float) -> Record:
+        """The record with its ages as of `now`, fit to be passed on."""
+        held = max(0, int(now - self.since))
+        routes = tuple(replace(each, age=min(each.age + held, MAX_AGE)) for each in self.record.routes)
+        return replace(self.record, routes=routes)
+
+
+class Book:
+    """Records by member. Only keys that belong get in: what is said of anybody else is not kept."""
+
+    def __init__(self, belongs: Callable[[Key], bool]) -> None:
+        self._belongs = belongs
+        self.digest = 0  # of all (key, version), 64 bits; equal digests mean equal books
+        self._entries: dict[Key, Entry] = {}
+        self._buckets = [0] * BUCKETS
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._entries)
+
+    def get(self, key: Key) -> Record | None:
+        entry = self._entries.get(key)
+        return entry.record if entry else None
+
+    def aged(self, key: Key, now: float) -> Record | None:
+        entry = self._entries.get(key)
+        return entry.aged(now) if entry else None
+
+    def put(self, record: Record, now: float) -> bool:
+        """Keep the record if it is a member's and newer than what is held; whether it was."""
+        held = self.get(record.key)
+        if not self._belongs(record.key) or (held and not record.newer_than(held)):
+            return False
+        if held:
+            self._toggle(held)
+        self._entries[record.key] = Entry(record, now)
+        self._toggle(record)
+        return True
+
+    def drop(self, key: Key) -> None:
+        entry = self._entries.pop(key, None)
+        if entry:
+            self._toggle(entry.record)
+
+    def summary(self, *, reply: bool) -> Summary:
+        return Summary(tuple(self._buckets), reply)
+
+    def differing(self, summary: Summary, now: float) -> list[Record]:
+        """All our records in those buckets in which the other book differs."""
+        pairs = zip(self._buckets, summary.buckets, strict=True)
+        buckets = {number for number, (ours, theirs) in enumerate(pairs) if ours != theirs}
+        return [entry.aged(now) for key, entry in self._entries.items() if _bucket(key) in buckets]
+
+    def _toggle(self, record: Record) -> None:
+        # XOR makes adding and removing the same step, whatever the order records came in. Members who
+        # craft collisions hide only their own records.
+        text = record.key + record.version.to_bytes(4, "big")
+        stamp = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
+        self.digest ^= stamp
+        self._buckets[_bucket(record.key)] ^= stamp & _BUCKET_MASK
+
+
+def _bucket(key: Key) -> int:
+    return key[0] % BUCKETS

@@ -1,0 +1,183 @@
+"""Where one member might be reached: what was said, by whom, how fresh, and in which order to try it.
+
+Pure. A candidate is only a hint: it costs an attempt, and never touches a link that works.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv6Address, ip_network
+
+from .messages import Kind
+from .values import Endpoint, IPAddress, IPInterface, Key
+
+MAX_CANDIDATES = 12  # a member; more hints than this only spend attempts on noise or lies
+MAX_PER_SOURCE = 2  # of one kind; a member that lies about another cannot crowd out what others say
+
+_PRIVATE = tuple(
+    ip_network(text)
+    for text in (
+        "10.0.0.0/8",  # RFC 1918
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "169.254.0.0/16",  # RFC 3927
+        "100.64.0.0/10",  # RFC 6598, behind carrier-grade NAT
+        "fc00::/7",  # RFC 4193
+        "fe80::/10",  # RFC 4291
+    )
+)
+
+
+def is_private(ip: IPAddress) -> bool:
+    """Whether the address means different hosts in different places."""
+    return any(ip in network for network in _PRIVATE if network.version == ip.version)
+
+
+def refusal(endpoint: Endpoint, own: Collection[IPInterface]) -> str | None:
+    """Why this endpoint can be nobody's, or None. `own` are the addresses of our own interfaces."""
+    ip = endpoint.ip
+    if endpoint.port == 0:
+        return "port 0"
+    if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
+        return "IPv4 written as IPv6"
+    if ip.is_multicast or ip.is_loopback or ip.is_unspecified or _is_reserved(ip):
+        return "not the address of a host"
+    for each in own:
+        if ip == each.ip:
+            return "our own address"
+        network = each.network
+        if ip.version == 4 and network.prefixlen < 31 and ip == network.broadcast_address:
+            return "a broadcast address"
+    return None
+
+
+def _is_reserved(ip: IPAddress) -> bool:
+    # 240.0.0.0/4 with the limited broadcast address (RFC 1112, RFC 919), and 0.0.0.0/8 (RFC 1122)
+    return isinstance(ip, IPv4Address) and (ip.packed[0] >= 240 or ip.packed[0] == 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """`confirmed` is when the endpoint was last known to be right, on this machine's clock (s).
+
+    `source` is the member that told us; None is ourselves: our device, configuration, state file or LAN.
+    `answered` says that the member was once reached here.
+    """
+
+    endpoint: Endpoint
+    kind: Kind
+    confirmed: float
+    source: Key | None = None
+    rtt: float = 0.0  # s, an estimate, 0 is unknown
+    answered: bool = False
+
+    @property
+    def learned_from(self) -> str:
+        if self.source is not None:
+            return "a port mapping" if self.kind is Kind.MAPPED else "gossip"
+        return _ORIGIN[self.kind]
+
+
+_ORIGIN = {
+    Kind.LAN: "the LAN",
+    Kind.OBSERVED: "its own handshake",
+    Kind.MAPPED: "a port mapping",
+    Kind.CONFIGURED: "the configuration",
+    Kind.RESTORED: "the state file",
+}
+
+
+class Candidates:
+    """The candidates of one member, by endpoint."""
+
+    def __init__(self) -> None:
+        self._by_endpoint: dict[Endpoint, Candidate] = {}
+
+    def __iter__(self) -> Iterator[Candidate]:
+        return iter(self._by_endpoint.values())
+
+    def __len__(self) -> int:
+        return len(self._by_endpoint)
+
+    def get(self, endpoint: Endpoint) -> Candidate | None:
+        return self._by_endpoint.get(endpoint)
+
+    def offer(self, new: Candidate) -> bool:
+        """Take in a hint; whether it is news: an endpoint not known before, or now known to be better."""
+        old = self._by_endpoint.get(new.endpoint)
+        if old is not None:
+            return self._merge(old, new)
+        peers = [each for each in self if each.source == new.source and each.kind == new.kind]
+        limit = MAX_CANDIDATES if new.kind is Kind.CONFIGURED else MAX_PER_SOURCE
+        if len(peers) >= limit:
+            oldest = min(peers, key=lambda each: each.confirmed)
+            if oldest.confirmed > new.confirmed:
+                return False
+            del self._by_endpoint[oldest.endpoint]
+        elif len(self) >= MAX_CANDIDATES and not self._evict(new):
+            return False
+        self._by_endpoint[new.endpoint] = new
+        return True
+
+    def confirm(self, endpoint: Endpoint, now: float) -> Candidate:
+        """The member answers at this endpoint: the best knowledge there is."""
+        old = self._by_endpoint.get(endpoint)
+        if old is None:
+            self.offer(Candidate(endpoint, Kind.OBSERVED, now))
+        proved = replace(old or self._by_endpoint[endpoint], confirmed=now, answered=True)
+        self._by_endpoint[endpoint] = proved
+        return proved
+
+    def ordered(self, own_public: Collection[IPAddress], theirs: Collection[IPAddress]) -> list[Candidate]:
+        """What to try, best first.
+
+        `own_public` and `theirs` are the addresses others see us and the member at. If one is common, both
+        are behind the same NAT and a private address of the member is on our LAN; if not, 192.168.1.5 is
+        somebody else's printer, and left out unless we know better ourselves.
+        """
+        same_site = bool(set(own_public) & set(theirs))
+        no_nat_between = any(is_private(ip) for ip in own_public)
+
+        def rank(each: Candidate) -> int | None:
+            hearsay = each.source is not None and not each.answered
+            if hearsay and is_private(each.endpoint.ip) and not same_site:
+                return 5 if no_nat_between else None
+            if each.kind is Kind.LAN and (is_private(each.endpoint.ip) or each.source is None):
+                return 0
+            if each.answered or each.kind in (Kind.LAN, Kind.OBSERVED):
+                return 1
+            return int(each.kind)
+
+        ranked = [(place, -each.confirmed, each) for each in self if (place := rank(each)) is not None]
+        return [each for _, _, each in sorted(ranked, key=lambda entry: entry[:2])]
+
+    def worth_keeping(self) -> Iterable[Candidate]:
+        """What to remember across a restart, best first: what worked, then what others said."""
+        kept = [each for each in self if each.kind is not Kind.CONFIGURED or each.answered]
+        return sorted(kept, key=lambda each: (not each.answered, -each.confirmed))
+
+    def _merge(self, old: Candidate, new: Candidate) -> bool:
+        better = new.kind is Kind.LAN and new.source is None and (old.kind, old.source) != (Kind.LAN, None)
+        kind, source = (
+            (new.kind, new.source) if better or old.kind is Kind.RESTORED else (old.kind, old.source)
+        )
+        self._by_endpoint[new.endpoint] = Candidate(
+            endpoint=new.endpoint,
+            kind=kind,
+            source=source,
+            confirmed=max(old.confirmed, new.confirmed),
+            rtt=new.rtt or old.rtt,
+            answered=old.answered or new.answered,
+        )
+        return better
+
+    def _evict(self, new: Candidate) -> bool:
+        hearsay = [each for each in self if each.source is not None and not each.answered]
+        if not hearsay:
+            return False
+        oldest = min(hearsay, key=lambda each: each.confirmed)
+        if new.source is not None and oldest.confirmed > new.confirmed:
+            return False
+        del self._by_endpoint[oldest.endpoint]
+        return True

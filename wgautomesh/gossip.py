@@ -1,0 +1,167 @@
+"""Who tells whom: our own record, the exchange of books, and introductions.
+
+Pure. Records are durable: versioned by their owner, passed on when new, compared by digest. Introductions
+are of the moment: a member connected to two others tells both where it sees the other, so that they shoot
+at the same time. Neither is ever more than a hint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from random import Random
+
+from .book import Book
+from .effects import Effect, Send
+from .link import Link
+from .messages import Introduce, Introduction, Message, Nat, Record, Records, Route, Seek, Summary, batches
+from .values import Key
+
+FANOUT = 10  # members that news goes to at once, if more are connected; the digests bring it to the rest
+ASKED = 3  # connected members asked for one that is missing
+INTRODUCE_EVERY = 1.0  # s between two introductions of a pair: both of them will ask
+INTRODUCTIONS_KEPT = 10_000  # pairs remembered for that; forgetting one costs a datagram too many
+SEEK_EVERY = 0.5  # s between two questions for the same member
+COMPARE_EVERY = 2.0  # s between two comparisons of books with one member
+SETTLE = 1.0  # s after a change of the book in which digests differ only because news is under way
+
+
+class Gossip:
+    def __init__(self, own: Key, links: Mapping[Key, Link], rng: Random, out: list[Effect]) -> None:
+        self.own = own
+        self.book = Book(lambda key: key == own or key in links)
+        self._links = links
+        self._rng = rng
+        self._out = out
+        self._version = rng.randrange(2**32)  # a restart continues nowhere near; see `receive`
+        self._changed = float("-inf")
+        self._introduced: dict[frozenset[Key], float] = {}
+        self._sought: dict[Key, float] = {}
+        self._compared: dict[Key, float] = {}
+
+    def announce(self, nat: Nat, routes: Iterable[Route], now: float, *, force: bool = False) -> bool:
+        """Say how we can be reached, if that changed; whether it did."""
+        routes = tuple(routes)
+        held = self.book.get(self.own)
+        same = (
+            held
+            and held.nat == nat
+            and [(r.kind, r.endpoint) for r in held.routes] == [(r.kind, r.endpoint) for r in routes]
+        )
+        if same and not force:
+            return False
+        self._version = (self._version + 1) % 2**32
+        record = Record(self.own, self._version, nat, routes)
+        self.book.put(record, now)
+        self._changed = now
+        self._spread([record], without=(), now=now)
+        return True
+
+    def greet(self, link: Link, now: float) -> None:
+        """A link came up: introduce ourselves, and ask for everybody we miss."""
+        own = self.book.aged(self.own, now)
+        if own:
+            self._send(link, Records((own,)))
+        missing = [key for key, each in self._links.items() if each.is_wanted and each is not link]
+        for message in batches(missing, Seek):
+            self._send(link, message)
+
+    def seek(self, key: Key, now: float) -> None:
+        """Ask a few connected members to introduce us to this one."""
+        if now - self._sought.get(key, float("-inf")) < SEEK_EVERY:
+            return
+        up = [each for other, each in self._links.items() if each.is_up and each.agent and other != key]
+        if up:
+            self._sought[key] = now
+        for link in self._rng.sample(up, min(ASKED, len(up))):
+            self._send(link, Seek((key,)))
+
+    def introduce(self, seeker: Link, keys: Iterable[Key], now: float) -> None:
+        """Bring the seeker together with those of `keys` that we are connected to: tell both at once."""
+        theirs = self.book.aged(seeker.member.key, now) or Record(seeker.member.key, 0)
+        for_seeker = []
+        for key in dict.fromkeys(keys):
+            link = self._links.get(key)
+            if link is None or link is seeker or not link.is_up or link.misses:
+                continue
+            if link.endpoint is None or seeker.endpoint is None or not self._may_introduce(seeker, link, now):
+                continue
+            far, near = link.rtt or 0.0, seeker.rtt or 0.0
+            record = self.book.aged(key, now) or Record(key, 0)
+            meeting = Introduction(record, link.endpoint, rtt=far + near, wait=max(0.0, (far - near) / 2))
+            for_seeker.append(meeting)
+            counterpart = Introduction(
+                theirs, seeker.endpoint, rtt=far + near, wait=max(0.0, (near - far) / 2)
+            )
+            self._send(link, Introduce((counterpart,)))
+        for message in batches(for_seeker, Introduce):
+            self._send(seeker, message)
+
+    def receive(self, sender: Link, records: Iterable[Record], now: float) -> list[Record]:
+        """Take in records; returns those that were new, which are passed on.
+
+        A record older than ours goes back the other way at once. Our own record, in a version that we did
+        not make, comes from before our restart or from a liar: a still newer one of ours ends both.
+        """
+        new, stale = [], []
+        for record in records:
+            if record.key == self.own:
+                self._outbid(record, now)
+            elif self.book.put(record, now):
+                new.append(record)
+            else:
+                held = self.book.get(record.key)
+                if held and held.newer_than(record):
+                    stale.append(record.key)
+        if new:
+            self._changed = now
+            self._spread(new, without=(sender.member.key,), now=now)
+        self._send_records(sender, (each for key in stale if (each := self.book.aged(key, now))))
+        return new
+
+    def compare(self, link: Link, digest: int, now: float) -> None:
+        """A neighbour's book has this digest: if ours differs, find out where."""
+        key = link.member.key
+        last = self._compared.get(key)
+        settling = last is not None and now - self._changed < SETTLE
+        if digest == self.book.digest or settling or (last is not None and now - last < COMPARE_EVERY):
+            return
+        self._compared[key] = now
+        self._send(link, self.book.summary(reply=True))
+
+    def answer_summary(self, link: Link, summary: Summary, now: float) -> None:
+        self._send_records(link, self.book.differing(summary, now))
+        if summary.reply:
+            self._send(link, self.book.summary(reply=False))
+
+    def forget(self, key: Key) -> None:
+        """The link is down: the next comparison with this member may come at once."""
+        self._compared.pop(key, None)
+
+    def _outbid(self, record: Record, now: float) -> None:
+        held = self.book.get(self.own)
+        if held is None or record.version == held.version or not record.newer_than(held):
+            return
+        self._version = record.version
+        self.announce(held.nat, held.routes, now, force=True)
+
+    def _may_introduce(self, one: Link, other: Link, now: float) -> bool:
+        pair = frozenset((one.member.key, other.member.key))
+        if now - self._introduced.get(pair, float("-inf")) < INTRODUCE_EVERY:
+            return False
+        self._introduced.pop(pair, None)  # so that the oldest pair stands first
+        self._introduced[pair] = now
+        if len(self._introduced) > INTRODUCTIONS_KEPT:
+            del self._introduced[next(iter(self._introduced))]
+        return True
+
+    def _spread(self, records: Collection[Record], *, without: Collection[Key], now: float) -> None:
+        up = [each for key, each in self._links.items() if each.is_up and each.agent and key not in without]
+        for link in up if len(up) <= FANOUT else self._rng.sample(up, FANOUT):
+            self._send_records(link, (each for each in records if each.key != link.member.key))
+
+    def _send_records(self, link: Link, records: Iterable[Record]) -> None:
+        for message in batches(records, Records):
+            self._send(link, message)
+
+    def _send(self, link: Link, message: Message) -> None:
+        self._out.append(Send(link.member, message))

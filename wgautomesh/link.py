@@ -1,0 +1,197 @@
+"""How we stand with one member. Everything that changes a link's state lives in this file.
+
+The transitions are a table, and the picture in docs/ is drawn from it. A link decides nothing about
+packets: `mesh.py` feeds it what happened and acts on the state it is in.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from random import Random
+
+from .attempt import Attempt
+from .candidates import Candidate, Candidates
+from .messages import Nat
+from .values import Endpoint, Member
+
+PROBE_INTERVAL = 4.0  # s between probes that are answered
+MISSED_INTERVAL = 0.5  # s after which an unanswered probe is repeated
+MISSES_TO_DOUBT = 2  # then ask others where the member is, and try what they say in place
+MISSES_TO_SILENCE = 20  # 14 s in all; three misses give eight false alarms a minute at 20 % loss
+MISSES_ADOPTED = 4  # for a session found at start or after a suspension: nobody answered us there yet
+PROBES_KEPT = 32  # unanswered probes whose answer would still count
+HANDSHAKE_FRESH = 150.0  # s; WireGuard renews a session in use after 120 s (REKEY_AFTER_TIME)
+PASSIVE_REPLY = 11.0  # s; WireGuard answers data with an empty packet after 10 s (KEEPALIVE_TIMEOUT)
+
+
+class State(Enum):
+    """The value is what a person reads."""
+
+    NO_CANDIDATE = "no candidate"
+    TRYING = "trying"
+    CONNECTED = "connected"
+    DOUBTED = "doubted"
+    SILENT = "silent"
+
+
+class Event(Enum):
+    """What can happen to a link."""
+
+    CANDIDATE = "an endpoint to try"
+    NOTHING_TO_TRY = "no endpoint left"
+    SESSION_FOUND = "session found on the interface"
+    REACHED = "the member is reached"
+    ANSWERED = "probe answered"
+    MISSED = "probe missed"
+    SILENCE = "too many misses"
+    EXHAUSTED = "no endpoint answers in place"
+    LOST = "interface gone"
+
+
+# What is not in the table does not change the state: a late miss on a silent link is no news.
+TRANSITIONS: dict[tuple[State, Event], State] = {
+    (State.NO_CANDIDATE, Event.CANDIDATE): State.TRYING,
+    (State.NO_CANDIDATE, Event.SESSION_FOUND): State.DOUBTED,
+    (State.NO_CANDIDATE, Event.REACHED): State.CONNECTED,
+    (State.TRYING, Event.REACHED): State.CONNECTED,
+    (State.TRYING, Event.SESSION_FOUND): State.DOUBTED,
+    (State.TRYING, Event.NOTHING_TO_TRY): State.NO_CANDIDATE,
+    (State.TRYING, Event.LOST): State.NO_CANDIDATE,
+    (State.CONNECTED, Event.MISSED): State.DOUBTED,
+    (State.CONNECTED, Event.LOST): State.NO_CANDIDATE,
+    (State.DOUBTED, Event.ANSWERED): State.CONNECTED,
+    (State.DOUBTED, Event.SILENCE): State.SILENT,
+    (State.DOUBTED, Event.LOST): State.NO_CANDIDATE,
+    (State.SILENT, Event.ANSWERED): State.CONNECTED,
+    (State.SILENT, Event.EXHAUSTED): State.TRYING,
+    (State.SILENT, Event.LOST): State.NO_CANDIDATE,
+}
+
+
+class Link:
+    """One member's link. Times are in s on the core's clock."""
+
+    def __init__(self, member: Member, *, low: bool, rng: Random, now: float) -> None:
+        self.member = member
+        self.low = low  # our key is the lower one
+        self.state = State.NO_CANDIDATE
+        self.since = now  # when this state began
+        self.down_since = now  # since when the member has not been reachable
+        self.candidates = Candidates()
+        self.attempt = Attempt(low=low, rng=rng, first=now)
+        self.nat = Nat.UNKNOWN  # the NAT before the member, by its own word
+        self.due = float("inf")  # when the link wants to act
+
+        self.rtt: float | None = None  # s, smoothed
+        self.misses = 0
+        self.patience = MISSES_TO_SILENCE
+        self.agent = True  # the member's agent answers; False: only its WireGuard does
+        self.probes: dict[int, float] = {}  # unanswered: number -> sent at
+        self.first_unanswered: float | None = None
+        self.heard = float("-inf")  # last sealed datagram
+        self.hint: Candidate | None = None  # where the member is said to be now, if the doubt is confirmed
+        self.in_place: list[Candidate] = []  # what is still to be tried without touching the session
+
+        self.endpoint: Endpoint | None = None  # WireGuard's, as last read
+        self.handshake = 0  # WireGuard's value, as last read; 0 after a re-add of ours
+        self.handshake_changed = float("-inf")
+        self.hands_off_until: float | None = None  # a handshake got through: no shots until then
+        self.rx_bytes = 0
+        self.rx_grew = float("-inf")
+        self.blocked: str | None = None  # why this member cannot be served at all
+        self.other_secret = False  # its datagrams do not open
+        self.told = False  # the operator knows that it is connected
+        self.introduced = False  # by somebody, since it was last connected
+
+    def happened(self, event: Event, now: float) -> bool:
+        """Take the transition for this event, if there is one; whether the state changed."""
+        after = TRANSITIONS.get((self.state, event))
+        if after is None:
+            return False
+        if self.state in (State.CONNECTED, State.DOUBTED) and after not in (State.CONNECTED, State.DOUBTED):
+            self.down_since = now
+        self.state, self.since = after, now
+        return True
+
+    @property
+    def is_up(self) -> bool:
+        return self.state in (State.CONNECTED, State.DOUBTED)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody who knows better should be asked about this member."""
+        if self.blocked:
+            return False
+        return not self.is_up or (self.state is State.DOUBTED and self.misses >= MISSES_TO_DOUBT)
+
+    def observe(self, endpoint: Endpoint | None, handshake: int, rx_bytes: int, now: float) -> None:
+        """What WireGuard shows of the peer. Bytes are counted anew after a re-add."""
+        if handshake != self.handshake:
+            self.handshake = handshake
+            self.handshake_changed = now if handshake else float("-inf")
+        if rx_bytes != self.rx_bytes:
+            if rx_bytes > self.rx_bytes:
+                self.rx_grew = now
+            self.rx_bytes = rx_bytes
+        self.endpoint = endpoint
+
+    def probe_sent(self, number: int, now: float) -> None:
+        if self.first_unanswered is None:
+            self.first_unanswered = now
+        self.probes[number] = now
+        while len(self.probes) > PROBES_KEPT:
+            del self.probes[next(iter(self.probes))]
+
+    def probe_answered(self, number: int, now: float) -> bool:
+        """Count the answer to a probe of ours; False if we never asked."""
+        sent = self.probes.pop(number, None)
+        if sent is None:
+            return False
+        self.agent = True
+        self.proved_alive(now)
+        sample = now - sent
+        # The first probe of a link may have waited for the handshake: only later ones measure the path.
+        if self.state is State.CONNECTED and sent >= self.since:
+            self.rtt = sample if self.rtt is None else 0.8 * self.rtt + 0.2 * sample
+        return True
+
+    def proved_alive(self, now: float) -> None:
+        """Both directions work."""
+        self.misses = 0
+        self.patience = MISSES_TO_SILENCE
+        self.probes.clear()
+        self.first_unanswered = None
+        self.hint = None
+        self.heard = now
+
+    def answers_without_agent(self, now: float) -> bool:
+        """Whether WireGuard itself proves the path, though nobody answers our probes.
+
+        A fresh handshake, and bytes that came within the time WireGuard takes to answer ours. A sealed
+        datagram since our first unanswered probe says the opposite: an agent is there, but cannot hear us.
+        """
+        asked = self.first_unanswered
+        return (
+            asked is not None
+            and now - self.handshake_changed < HANDSHAKE_FRESH
+            and self.rx_grew > asked
+            and now - self.rx_grew < PASSIVE_REPLY
+            and self.heard < asked
+        )
+
+    def reason(self) -> str:
+        """Why the member is not connected, in words."""
+        rounds = self.attempt.rounds
+        reasons = (
+            (self.blocked is not None, self.blocked or ""),
+            (self.other_secret, "it speaks with another gossip secret"),
+            (not len(self.candidates), "nobody knows an endpoint"),
+            (self.state is State.SILENT, "no answer any more; trying its other endpoints"),
+            (
+                rounds > 0 and self.nat is Nat.CHANGING,
+                "its NAT changes ports, which cannot be punched from behind another NAT: "
+                "map or fix a port on either side",
+            ),
+            (rounds > 0, f"no handshake at any of {len(self.candidates)} endpoints"),
+        )
+        return next((text for holds, text in reasons if holds), "trying")

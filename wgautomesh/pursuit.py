@@ -1,0 +1,265 @@
+"""How members are reached and watched: shots at those without a session, probes to those with one.
+
+Pure. The one rule that everything here serves: a session that lives is never touched. So every shot looks
+at the device first, a doubted link is only ever changed in place, and the peer is removed and made anew
+only when nothing else is left (that alone lets WireGuard start a new handshake within 5 s of the last).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from random import Random
+
+from .admission import KEEPALIVE, host_network
+from .attempt import QUIET_ROUNDS
+from .candidates import Candidate
+from .effects import Change, Effect, Level, Look, Readd, Resolve, Say, Send
+from .gossip import Gossip
+from .link import MISSED_INTERVAL, MISSES_TO_DOUBT, MISSES_TO_SILENCE, PROBE_INTERVAL, Event, Link, State
+from .messages import Hello, Kind, Nat
+from .values import Device, Endpoint, HostPort, IPAddress, Key, Peer
+
+IN_PLACE_TURN = 0.5  # s an endpoint gets without touching the session
+HIGH_WAITS = 1.0  # s by which the higher key gives the lower one precedence after a silence
+HANDS_OFF = 12.0  # s a finished handshake is left alone though no datagram came: no agent may be there
+HANDS_OFF_HELLO = 0.5  # s between Hellos in that time
+AGENTLESS_AFTER = 3.0  # s of unanswered Hellos before we say that no agent is there
+AGENTLESS_PATIENCE = 15.0  # s without a sign of WireGuard itself, where no agent answers
+
+
+class Pursuit:
+    def __init__(
+        self,
+        links: Mapping[Key, Link],
+        gossip: Gossip,
+        own_public: Callable[[], Collection[IPAddress]],
+        schedule: Callable[[Link, float], None],
+        came_up: Callable[[Link, float], None],
+        rng: Random,
+        out: list[Effect],
+    ) -> None:
+        self._links = links
+        self._gossip = gossip
+        self._own_public = own_public
+        self._schedule = schedule
+        self._came_up = came_up
+        self._out = out
+        self._number = rng.randrange(2**32)
+        self._aimed: dict[Key, None] = {}  # links whose shot waits for a look at the device, in order
+
+    @property
+    def busy(self) -> bool:
+        """Whether some link is between up and resting, so that the device is worth a look each second."""
+        return any(
+            link.state in (State.DOUBTED, State.SILENT)
+            or (link.state is State.TRYING and link.attempt.target)
+            for link in self._links.values()
+        )
+
+    def hello(self, link: Link, now: float) -> None:
+        self._number = (self._number + 1) % 2**32
+        link.probe_sent(self._number, now)
+        self._out.append(Send(link.member, Hello(self._number, self._gossip.book.digest, link.endpoint)))
+
+    def resolve(self, link: Link) -> None:
+        if isinstance(link.member.endpoint, HostPort):
+            self._out.append(Resolve(link.member.key, link.member.endpoint.host, link.member.endpoint.port))
+
+    def news(self, link: Link, candidate: Candidate, now: float, *, wait: float, known: bool) -> None:
+        """A hint came in. `known`: the endpoint is not new, but the other side is told to shoot now."""
+        attempt = link.attempt
+        if link.is_up:
+            if candidate.endpoint != link.endpoint:
+                self._doubt(link, candidate, now)
+        elif link.state is State.SILENT:
+            link.in_place = [
+                candidate,
+                *(each for each in link.in_place if each.endpoint != candidate.endpoint),
+            ]
+            self._schedule(link, now)
+        elif link.hands_off_until is None:
+            if not known:
+                attempt.reset()
+            if attempt.is_quiet(now) or (attempt.is_trying(candidate) and not attempt.turn_is_over(now)):
+                return
+            self.start(link, now, wait)
+
+    def start(self, link: Link, now: float, wait: float = 0.0) -> None:
+        """Begin a round of shots, and ask others, who may know better."""
+        self.resolve(link)
+        self._gossip.seek(link.member.key, now)
+        order = link.candidates.ordered(self._own_public(), self._their_public(link))
+        if order:
+            link.happened(Event.CANDIDATE, now)
+            link.attempt.begin_round(order, now, wait)
+        else:
+            link.happened(Event.NOTHING_TO_TRY, now)
+            link.attempt.rest(now)
+        self._schedule(link, link.attempt.next_shot)
+
+    # -- links that are up ----------------------------------------------------------------------------
+
+    def probe(self, link: Link, now: float) -> None:
+        """A probe is due; if the last one is unanswered, that was a miss."""
+        if link.first_unanswered is not None:
+            self._missed(link, now)
+        if link.is_up:
+            self.hello(link, now)
+            self._schedule(link, now + (MISSED_INTERVAL if link.agent else PROBE_INTERVAL))
+
+    def _missed(self, link: Link, now: float) -> None:
+        link.misses += 1
+        if link.misses % 2 == 0:
+            self._out.append(Look())  # received bytes, for the verdict to come
+        if not link.agent:
+            if now - (link.first_unanswered or now) > AGENTLESS_PATIENCE:
+                self._judge(link, now)
+            return
+        link.happened(Event.MISSED, now)
+        if link.misses == MISSES_TO_DOUBT:
+            self._gossip.seek(link.member.key, now)
+        if link.misses >= MISSES_TO_DOUBT and link.hint:
+            self._out.append(Change(link.member.key, endpoint=link.hint.endpoint))
+            link.hint = None
+        if link.misses >= link.patience:
+            if link.patience < MISSES_TO_SILENCE and link.rx_grew > (link.first_unanswered or now):
+                link.patience = MISSES_TO_SILENCE  # something lives there: no haste
+            else:
+                self._judge(link, now)
+
+    def _judge(self, link: Link, now: float) -> None:
+        """Nobody answers: is the path dead, or only the agent?"""
+        if link.answers_without_agent(now):
+            self.without_agent(link, now)
+            link.happened(Event.ANSWERED, now)
+            if not link.told:
+                self._came_up(link, now)
+            return
+        link.happened(Event.MISSED, now)
+        link.happened(Event.SILENCE, now)
+        link.told = False
+        quiet = now - (link.first_unanswered or now)
+        self._say(Level.WARNING, link, f"silent: no answer for {quiet:.0f} s at {link.endpoint}")
+        order = link.candidates.ordered(self._own_public(), self._their_public(link))
+        link.in_place = sorted(order, key=lambda each: each.endpoint == link.endpoint)
+        self._gossip.forget(link.member.key)
+        self._gossip.seek(link.member.key, now)
+        self._try_in_place(link, now)
+
+    def without_agent(self, link: Link, now: float) -> None:
+        """The path works, but only WireGuard answers there."""
+        if link.agent and link.is_up:
+            self._say(Level.WARNING, link, "is reachable, but no agent answers there")
+        link.agent = False
+        link.proved_alive(now)
+
+    def _doubt(self, link: Link, hint: Candidate, now: float) -> None:
+        """Somebody sees the member elsewhere. Ours may still work: prove it before anything moves."""
+        link.hint = hint
+        if link.misses >= MISSES_TO_DOUBT or link.first_unanswered is None:
+            self._schedule(link, now)
+
+    # -- links that are not ---------------------------------------------------------------------------
+
+    def pursue(self, link: Link, now: float) -> None:
+        """A link that is not up wants to act."""
+        if link.blocked:
+            return
+        if link.state is State.SILENT:
+            self._try_in_place(link, now)
+        elif link.state is State.NO_CANDIDATE or link.attempt.target is None:
+            self.start(link, now)
+        else:
+            self._aimed[link.member.key] = None
+            self._out.append(Look())
+
+    def act(self, device: Device, now: float) -> None:
+        """The device was just read: the moment for all shots that are due."""
+        aimed, self._aimed = self._aimed, {}
+        for key in aimed:
+            link = self._links.get(key)
+            if link and link.state is State.TRYING and not link.blocked:
+                self._shoot(link, device.peers.get(key), now)
+
+    def _shoot(self, link: Link, peer: Peer | None, now: float) -> None:
+        attempt = link.attempt
+        if link.handshake and link.handshake_changed > link.since and self._keeps_hands_off(link, now):
+            return
+        if attempt.turn_is_over(now) and not attempt.next_candidate(now):
+            self._end_round(link, peer, now)
+        elif attempt.next_shot > now + 0.001:
+            pass  # the next candidate's turn, but too soon after the last shot
+        elif attempt.yields(link.rx_bytes):
+            attempt.skip(now, link.rx_bytes)
+            self.hello(link, now)
+        elif attempt.target:
+            self._readd(link, peer, attempt.target.endpoint)
+            attempt.shot(now, rx_bytes=0)
+            self.hello(link, now)
+        self._schedule(link, attempt.next_shot)
+
+    def _keeps_hands_off(self, link: Link, now: float) -> bool:
+        """A handshake got through: only Hellos from now on. False when that led nowhere for too long."""
+        if link.hands_off_until is None:
+            link.hands_off_until = now + HANDS_OFF
+            link.probes.clear()
+            link.first_unanswered = None
+        asked = link.first_unanswered or now
+        if now - asked > AGENTLESS_AFTER and link.answers_without_agent(now):
+            self.without_agent(link, now)
+            if link.happened(Event.REACHED, now):
+                self._came_up(link, now)
+            return True
+        if now >= link.hands_off_until:
+            link.hands_off_until = None
+            link.handshake_changed = float("-inf")
+            return False
+        self.hello(link, now)
+        self._schedule(link, now + HANDS_OFF_HELLO)
+        return True
+
+    def _end_round(self, link: Link, peer: Peer | None, now: float) -> None:
+        attempt = link.attempt
+        record = self._gossip.book.get(link.member.key)
+        natted = record is None or record.nat is not Nat.OPEN
+        if (attempt.rounds + 1) % QUIET_ROUNDS == 0 and link.introduced and natted:
+            self._readd(link, peer, None)
+            attempt.be_quiet(now)
+        else:
+            attempt.rest(now)
+        if attempt.rounds == 1:
+            self._say(Level.INFO, link, f"not reached: {link.reason()}")
+
+    def _try_in_place(self, link: Link, now: float) -> None:
+        """One endpoint after the other under the session as it is: keys survive a change of path."""
+        if link.in_place:
+            endpoint = link.in_place.pop(0).endpoint
+            self._out.append(Change(link.member.key, endpoint=endpoint))
+            self.hello(link, now)
+            self._schedule(link, now + IN_PLACE_TURN)
+            return
+        link.happened(Event.EXHAUSTED, now)
+        link.probes.clear()
+        link.first_unanswered = None
+        link.misses = 0
+        if not len(link.candidates):
+            # Also clears the handshake timestamp WireGuard keeps against replays: after a clock was set
+            # back, the member's initiations look old until then.
+            self._readd(link, None, None)
+        self.start(link, now, wait=0.0 if link.low else HIGH_WAITS)
+
+    def _readd(self, link: Link, peer: Peer | None, endpoint: Endpoint | None) -> None:
+        """The peer as it is, with all that somebody gave it, at another endpoint and without a session."""
+        if peer is None:
+            peer = Peer(
+                link.member.key, keepalive=KEEPALIVE, allowed_ips=(host_network(link.member.address),)
+            )
+        self._out.append(Readd(replace(peer, endpoint=endpoint, handshake=0, rx_bytes=0, tx_bytes=0)))
+
+    def _their_public(self, link: Link) -> Collection[IPAddress]:
+        record = self._gossip.book.get(link.member.key)
+        return {route.endpoint.ip for route in record.routes if route.kind is Kind.OBSERVED} if record else ()
+
+    def _say(self, level: Level, link: Link, text: str) -> None:
+        self._out.append(Say(level, f"{link.member} {text}", link.member.key))

@@ -1,0 +1,79 @@
+"""Our own endpoints as others see them, and what that says about the NAT before us.
+
+Pure. Each connected member is one observer; what it says is never more than one vote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from .candidates import is_private
+from .messages import Nat
+from .values import Endpoint, IPAddress, Key
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    endpoint: Endpoint
+    since: float  # s, when this observer began to see us there
+
+
+class Reflexive:
+    def __init__(self) -> None:
+        self._sightings: dict[tuple[Key, int], Sighting] = {}  # by observer and IP version
+        self._published: dict[int, Endpoint] = {}  # by IP version
+
+    def seen(self, observer: Key, endpoint: Endpoint, now: float) -> bool:
+        """An observer sees us at `endpoint`; whether that is news."""
+        where = (observer, endpoint.ip.version)
+        last = self._sightings.get(where)
+        if last and last.endpoint == endpoint:
+            return False
+        self._sightings[where] = Sighting(endpoint, now)
+        return True
+
+    def forget(self, observer: Key) -> None:
+        """The observer is not connected any more: what it saw may be past."""
+        for version in (4, 6):
+            self._sightings.pop((observer, version), None)
+
+    def public(self, own: Collection[IPAddress]) -> list[Endpoint]:
+        """The endpoint worth telling others, one a family at most.
+
+        The newest sighting wins, because after a change observers follow one by one. Behind a NAT that
+        gives each destination its own port the one told last stays for as long as somebody sees it:
+        otherwise every new observer would be news to the whole mesh.
+        """
+        chosen = []
+        for version in (4, 6):
+            sightings = self._outside(version, own)
+            if not sightings:
+                continue
+            newest = max(sightings, key=lambda each: each.since).endpoint
+            last = self._published.get(version)
+            if last and last.ip == newest.ip and any(each.endpoint == last for each in sightings):
+                newest = last
+            self._published[version] = newest
+            chosen.append(newest)
+        return chosen
+
+    def nat(self, own: Collection[IPAddress], port: int) -> Nat:
+        """The NAT before our IPv4 (else IPv6) address, given our own addresses and listen port."""
+        for version in (4, 6):
+            seen = {each.endpoint for each in self._outside(version, own)}
+            if not seen:
+                continue
+            if any(each.ip in own and each.port == port for each in seen):
+                return Nat.OPEN
+            ips = {each.ip for each in seen}
+            if len(seen) > len(ips):
+                return Nat.CHANGING
+            return Nat.STABLE if len(self._outside(version, own)) > 1 else Nat.UNKNOWN
+        return Nat.UNKNOWN
+
+    def _outside(self, version: int, own: Collection[IPAddress]) -> list[Sighting]:
+        """Sightings from beyond our own LAN, where there are any: a neighbour sees our private address."""
+        every = [each for (_, family), each in self._sightings.items() if family == version]
+        beyond = [each for each in every if not (each.endpoint.ip in own and is_private(each.endpoint.ip))]
+        return beyond or every
