@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from random import Random, SystemRandom
 
 from . import messages
+from .beacon import Beacons
 from .config import Config
 from .effects import Admit, Change, Effect, Look, Readd, Remove, Resolve, Save, Say, Send
 from .lan import Lan
@@ -27,7 +28,7 @@ from .resolver import Resolver
 from .seal import Seal
 from .store import Memory, Store
 from .tunnel import Tunnel
-from .values import Device, IPAddress, IPInterface, key_text
+from .values import Device, Endpoint, IPAddress, IPInterface, Key, key_text
 from .watch import Watch
 from .wireguard import WireGuard
 from .wireguard.choose import open_wireguard
@@ -62,7 +63,7 @@ class Agent:
         self._tunnels: dict[int, Tunnel] = {}  # by IP version
         self._watch: Watch | None = None
         self._resolver: Resolver | None = None
-        self._lan: Lan | None = None
+        self._lan = self._discovery()
         self._stopping = False
         self._open_due = 0.0
         self._look_due = float("inf")
@@ -183,6 +184,10 @@ class Agent:
             # The core wants reproducible randomness; nothing in it is secret.
             rng = Random(SystemRandom().getrandbits(64))  # noqa: S311
             self._mesh = Mesh(device.key, self._config.members, rng=rng, now=at, past=past)
+        if self._lan and device.private_key and (self._device is None or self._device.key != device.key):
+            self._lan.identify(
+                Beacons(device.private_key, device.key, self._mesh.links.keys), device.listen_port
+            )
         known, self._device = self._device, device
         self._apply(self._mesh.device(device, at), at)
         if known is None or self._said.get("interface"):
@@ -388,6 +393,8 @@ class Agent:
             self._lost(at)
         mine = interfaces.get(self._device.index) if self._device else None
         lans = [each for each in interfaces.values() if each.lan]
+        if self._lan:
+            self._lan.update(lans, at)
         addresses = tuple(sorted((ip for each in lans for ip in each.addresses), key=str))
         if self._mesh:
             around = Surroundings(addresses, tuple(mine.addresses) if mine else ())
@@ -408,6 +415,20 @@ class Agent:
                 self._said.pop(topic, None)
             if self._mesh and answer.endpoints:
                 self._apply(self._mesh.resolved(answer.key, answer.endpoints, at), at)
+
+    def _discovery(self) -> Lan | None:
+        if not self._config.lan_discovery:
+            return None
+        if not self._config.secrets:
+            log.warning("LAN discovery stays off: without a gossip secret no beacon could be believed")
+            return None
+        return Lan(
+            self._selector, Seal(self._config.secrets, "beacon"), self._config.gossip_port, self._found
+        )
+
+    def _found(self, key: Key, endpoint: Endpoint, at: float) -> None:
+        if self._mesh:
+            self._apply(self._mesh.found_on_lan(key, endpoint, at), at)
 
     # -- memory ---------------------------------------------------------------------------------------
 
@@ -442,3 +463,8 @@ def _is_up(name: str) -> bool:
         request = struct.pack("16sH14x", name.encode(), 0)
         _, flags = struct.unpack("16sH14x", fcntl.ioctl(probe, SIOCGIFFLAGS, request))
         return bool(flags & IFF_UP)
+
+
+def run(config: Config) -> None:
+    """Serve the mesh until told to stop. Raises PermissionError with one line when rights are missing."""
+    Agent(config).run()

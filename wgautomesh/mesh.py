@@ -14,13 +14,13 @@ from random import Random
 
 from .admission import DEFAULT_ROUTE, Routing, admit
 from .candidates import Candidate, refusal
-from .effects import Effect, Level, Look, Save, Say, Send
+from .effects import Admit, Effect, Level, Look, Save, Say, Send
 from .gossip import Gossip
 from .link import MISSED_INTERVAL, MISSES_ADOPTED, PROBE_INTERVAL, Event, Link, State
 from .messages import Answer, Hello, Introduce, Kind, Message, Nat, Record, Records, Route, Seek, Summary
 from .pursuit import Pursuit
 from .reflexive import Reflexive
-from .values import Device, Endpoint, IPAddress, IPInterface, Key, Member
+from .values import Device, Endpoint, IPAddress, IPInterface, Key, Member, Peer
 
 FRESH = 2.0  # s; an older view of the device is renewed before telling a member where we see it
 LOOK_CONNECTING = 1.0  # s between reads of the device while something is being connected
@@ -63,6 +63,7 @@ class Mesh:
         self._device: Device | None = None
         self._routing = Routing(())
         self._looked = float("-inf")
+        self._look_asked = False
         self._adopt = True  # the next look is the first of this interface
         self._waiting: list[tuple[Key, Message | None]] = []
         self._timers: list[tuple[float, Key]] = []
@@ -75,9 +76,9 @@ class Mesh:
     def device(self, device: Device, now: float) -> list[Effect]:
         """The interface as just read. Effects that make peers come before the first datagram."""
         self._device = device
-        self._looked = now
-        self._routing = Routing(device.peers.values())
-        self._admit(device)
+        self._looked, self._look_asked = now, False
+        admitted = self._admit(device)
+        self._routing = Routing([*device.peers.values(), *admitted])
         for key, link in self.links.items():
             peer = device.peers.get(key)
             if peer:
@@ -99,7 +100,7 @@ class Mesh:
 
     def gone(self, now: float) -> list[Effect]:
         """The interface vanished, and all sessions with it."""
-        self._adopt = True
+        self._adopt, self._look_asked = True, False
         self._waiting.clear()
         for key, link in self.links.items():
             link.happened(Event.LOST, now)
@@ -178,7 +179,8 @@ class Mesh:
             else:
                 self._pursuit.pursue(link, now)
         if now >= self._next_look():
-            self._look()
+            self._look_asked = True
+            self._out.append(Look())
         return self._take()
 
     def next_tick(self) -> float:
@@ -203,7 +205,7 @@ class Mesh:
             self._handle(link, message, now)
         elif len(self._waiting) < MAX_WAITING:
             self._waiting.append((link.member.key, message))
-            self._look()
+            self._out.append(Look())
 
     def _handle(self, link: Link, message: Message | None, now: float) -> None:
         if message is None:
@@ -356,9 +358,12 @@ class Mesh:
             elif link.state is State.TRYING:
                 self._pursuit.start(link, now)
 
-    def _admit(self, device: Device) -> None:
+    def _admit(self, device: Device) -> list[Peer]:
+        """Bring the interface in line with the members; returns the peers this makes."""
         plan = admit(device, [link.member for link in self.links.values()], self.made)
         self._out.extend(plan.effects)
+        if plan.effects:
+            self._out.append(Look())
         if plan.made - self.made or plan.gone:
             self.made = (self.made | plan.made) - plan.gone
             self._out.append(Save())
@@ -369,6 +374,7 @@ class Mesh:
             elif link.blocked and not why:
                 self._adopt = True
             link.blocked = why
+        return [effect.peer for effect in plan.effects if isinstance(effect, Admit)]
 
     # -- our own side ---------------------------------------------------------------------------------
 
@@ -408,11 +414,9 @@ class Mesh:
         return link is None or link.due != timer[0]
 
     def _next_look(self) -> float:
+        if self._look_asked or self._adopt:
+            return float("inf")
         return self._looked + (LOOK_CONNECTING if self._pursuit.busy else LOOK_IDLE)
-
-    def _look(self) -> None:
-        if Look() not in self._out:
-            self._out.append(Look())
 
     def _say(self, level: Level, link: Link, text: str) -> None:
         self._out.append(Say(level, f"{link.member} {text}", link.member.key))
