@@ -24,6 +24,7 @@ from wgautomesh.values import Device, Endpoint, IPAddress, Key, Member, Peer
 PORT = 51820
 REKEY_TIMEOUT = 5.0  # s between two handshake initiations (drivers/net/wireguard/messages.h)
 KEEPALIVE_TIMEOUT = 10.0  # s
+REKEY_AFTER = 120.0  # s after which the side that began a session renews it when it sends
 REJECT_AFTER = 180.0  # s a session lives
 NEW_HANDSHAKE_AFTER = KEEPALIVE_TIMEOUT + REKEY_TIMEOUT
 NAT_TIMEOUT = 120.0  # s
@@ -81,7 +82,9 @@ class World:
     def connected(self, *names: str) -> bool:
         """Whether all the nodes named (else all) have each other up."""
         nodes = [self.nodes[name] for name in names] or list(self.nodes.values())
-        return all(one.state(other) is State.CONNECTED for one in nodes for other in nodes if one is not other)
+        return all(
+            one.state(other) is State.CONNECTED for one in nodes for other in nodes if one is not other
+        )
 
 
 @dataclass
@@ -135,7 +138,11 @@ class Site:
             port = known[0]
         else:
             taken = {port for (other, _), (port, _) in self.table.items() if other.ip != inside.ip}
-            port = self.world.rng.randrange(1024, 65536) if self.nat == "symmetric" or inside.port in taken else inside.port
+            port = (
+                self.world.rng.randrange(1024, 65536)
+                if self.nat == "symmetric" or inside.port in taken
+                else inside.port
+            )
         self.table[inside, outside] = (port, self.world.now)
         return port
 
@@ -151,6 +158,7 @@ class Session:
     initiation: int = 0  # number of the handshake we began, 0 after we consumed one
     initiated: float = float("-inf")
     made: float = float("-inf")
+    ours: bool = False  # we began the current session
     handshake: int = 0
     rx: int = 0
     queue: deque[object] = field(default_factory=lambda: deque(maxlen=QUEUE))
@@ -264,6 +272,8 @@ class Node:
         _, s = self.peers[key]
         if s.current and self.world.now - s.made < REJECT_AFTER:
             self._data(s, payload)
+            if s.ours and self.world.now - s.made > REKEY_AFTER:
+                self._initiate(key, s)
             if s.sent is None:
                 s.sent = sent = self.world.now
                 self.world.at(sent + NEW_HANDSHAKE_AFTER, lambda: self._unanswered(key, s, sent))
@@ -284,14 +294,14 @@ class Node:
             if s.initiation and s.initiation == packet.number:
                 s.initiation = 0
                 self._took(s, source, packet)
-                self._established(s, packet.session)
+                self._established(s, packet.session, ours=True)
                 if not s.queue:
                     self._data(s, None)
                 self._flush(packet.sender, s)
         elif packet.session and packet.session in (s.current, s.next):
             self._took(s, source, packet)
             if packet.session == s.next:
-                self._established(s, s.next)
+                self._established(s, s.next, ours=False)
                 self._flush(packet.sender, s)
             self._deliver(packet, s)
 
@@ -318,8 +328,9 @@ class Node:
         s.endpoint = source
         s.rx += packet.size
 
-    def _established(self, s: Session, number: int) -> None:
+    def _established(self, s: Session, number: int, *, ours: bool) -> None:
         s.current, s.next, s.made = number, 0, self.world.now
+        s.ours = ours
         s.handshake = int(self.world.now * 1e9)
         self._keep_alive(s, number)
 
@@ -330,7 +341,10 @@ class Node:
 
     def _data(self, s: Session, payload: object) -> None:
         s.owed = None
-        self._transmit(s, Packet("data", self.key, session=s.current, payload=payload, size=32 if payload is None else 128))
+        self._transmit(
+            s,
+            Packet("data", self.key, session=s.current, payload=payload, size=32 if payload is None else 128),
+        )
 
     def _transmit(self, s: Session, packet: Packet) -> None:
         if s.endpoint:
@@ -343,7 +357,9 @@ class Node:
         s.initiation = next(self.world.numbers)
         self._transmit(s, Packet("initiation", self.key, s.initiation))
         number = s.initiation
-        self.world.at(self.world.now + REKEY_TIMEOUT + self.world.rng.random() / 3, lambda: self._retry(key, s, number))
+        self.world.at(
+            self.world.now + REKEY_TIMEOUT + self.world.rng.random() / 3, lambda: self._retry(key, s, number)
+        )
 
     def _retry(self, key: Key, s: Session, number: int) -> None:
         if self.peers.get(key, (None, None))[1] is s and s.queue and s.initiation in (0, number):
@@ -368,7 +384,9 @@ class Node:
             self._keep_alive(s, number)
 
 
-def build(world: World, plan: Mapping[str, tuple[str, str]], preset: Sequence[str] = ("hub",)) -> dict[str, Node]:
+def build(
+    world: World, plan: Mapping[str, tuple[str, str]], preset: Sequence[str] = ("hub",)
+) -> dict[str, Node]:
     """Nodes by name from (public address, NAT kind); only the `preset` ones have a configured endpoint.
 
     Nodes that name the same public address share one site.

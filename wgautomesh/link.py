@@ -97,7 +97,8 @@ class Link:
         self.handshake_changed = float("-inf")
         self.hands_off_until: float | None = None  # a handshake got through: no shots until then
         self.rx_bytes = 0
-        self.rx_grew = float("-inf")
+        self.rx_grew = float("-inf")  # bytes came later than this
+        self._observed = float("-inf")
         self.blocked: str | None = None  # why this member cannot be served at all
         self.other_secret = False  # its datagrams do not open
         self.told = False  # the operator knows that it is connected
@@ -131,8 +132,9 @@ class Link:
             self.handshake_changed = now if handshake else float("-inf")
         if rx_bytes != self.rx_bytes:
             if rx_bytes > self.rx_bytes:
-                self.rx_grew = now
+                self.rx_grew = self._observed
             self.rx_bytes = rx_bytes
+        self._observed = now
         self.endpoint = endpoint
 
     def probe_sent(self, number: int, now: float) -> None:

@@ -110,7 +110,7 @@ class Pursuit:
 
     def _missed(self, link: Link, now: float) -> None:
         link.misses += 1
-        if link.misses % 2 == 0:
+        if link.misses % 2 == 1 or not link.agent:
             self._out.append(Look())  # received bytes, for the verdict to come
         if not link.agent:
             if now - (link.first_unanswered or now) > AGENTLESS_PATIENCE:

@@ -72,7 +72,10 @@ def test_neighbours_on_one_lan_use_lan_addresses(seed: int) -> None:
 
 def test_the_same_private_network_elsewhere_is_not_ours() -> None:
     world = formed(plan=DEMO)
-    shots = {str(world.nodes["a"].endpoint(world.nodes["c"])), str(world.nodes["c"].endpoint(world.nodes["a"]))}
+    shots = {
+        str(world.nodes["a"].endpoint(world.nodes["c"])),
+        str(world.nodes["c"].endpoint(world.nodes["a"])),
+    }
     assert shots == {"44.128.2.1:51820", "44.128.4.1:51820"}
 
 
@@ -90,10 +93,10 @@ def test_the_pair_stays_up_when_the_hub_dies() -> None:
     world = formed()
     hub, a, b = (world.nodes[name] for name in ("hub", "a", "b"))
     hub.stop(forget=True)
-    before = len(a.readds) + len(b.readds)
+    since = world.now
     world.run(300)
     assert a.state(b) is State.CONNECTED and b.state(a) is State.CONNECTED
-    assert not [key for _, key in (a.readds + b.readds)[before:] if key in (a.key, b.key)]
+    assert not [key for when, key in a.readds + b.readds if when > since and key in (a.key, b.key)]
 
 
 def test_a_dead_path_is_noticed_within_15_seconds() -> None:
@@ -108,7 +111,9 @@ def test_a_path_cut_in_one_direction_is_noticed_by_both() -> None:
     world = formed()
     a, b = world.nodes["a"], world.nodes["b"]
     world.dropped.add(("a", "b"))
-    assert world.run(60, until=lambda: not a.mesh.links[b.key].is_up and not b.mesh.links[a.key].is_up) <= 15.0
+    assert (
+        world.run(60, until=lambda: not a.mesh.links[b.key].is_up and not b.mesh.links[a.key].is_up) <= 15.0
+    )
 
 
 def test_a_healed_path_is_used_again() -> None:
@@ -209,9 +214,7 @@ def test_twenty_percent_loss_neither_stops_the_mesh_nor_cries_wolf(seed: int) ->
     build(world, DEMO)
     start(world)
     world.run(10, until=world.connected)
-    up = [
-        link.is_up for node in world.nodes.values() if node.mesh for link in node.mesh.links.values()
-    ]
+    up = [link.is_up for node in world.nodes.values() if node.mesh for link in node.mesh.links.values()]
     assert all(up)
     since = world.now
     world.run(60)

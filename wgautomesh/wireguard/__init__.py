@@ -24,10 +24,10 @@ class WireGuard(Protocol):
         keepalive: int | None = None,
         allowed_ips: tuple[IPNetwork, ...] = (),
     ) -> None:
-        """Change what is given of an existing peer (allowed IPs are added to); a missing peer stays missing."""
+        """Change what is given of an existing peer (allowed IPs are added); a missing one stays missing."""
 
     def readd(self, peer: Peer) -> None:
-        """Remove the peer and make it anew with everything it had, in one message: a new handshake at once."""
+        """Remove the peer and make it anew as given here, in one message: a new handshake at once."""
 
     def remove(self, key: Key) -> None:
         """Remove the peer; one that is not there is no error."""

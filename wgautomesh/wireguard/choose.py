@@ -23,15 +23,15 @@ _MAX_NAME = 15  # bytes, IFNAMSIZ without its NUL
 def open_wireguard(name: str) -> WireGuard:
     """The interface behind its face, after one successful read.
 
-    OSError ENODEV: the interface, or the socket of its process, is not there (yet). PermissionError and ENOTSUP
-    carry, as their text, the one line that tells a person what is missing.
+    OSError ENODEV: the interface, or the socket of its process, is not there (yet). PermissionError, and OSError
+    ENOTSUP where it is something else, carry as `strerror` the one line that tells a person what is missing.
     """
     kind = interface_kind(name)
     if kind == "wireguard":
         return _checked(KernelWireGuard(name), f"{name}: configuring WireGuard needs CAP_NET_ADMIN")
     if kind == "tun":
         return _checked(UserspaceWireGuard(name), _whose_socket(name))
-    raise OSError(errno.ENOTSUP, f"{name} is not a WireGuard interface but {kind or 'a physical one'}")
+    raise OSError(errno.ENOTSUP, f"{name} is not a WireGuard interface" + (f" but a {kind}" if kind else ""))
 
 
 def _checked(wireguard: WireGuard, denied: str) -> WireGuard:
@@ -47,7 +47,7 @@ def _checked(wireguard: WireGuard, denied: str) -> WireGuard:
 
 
 def interface_kind(name: str) -> str | None:
-    """What made the interface ("wireguard", "tun", "veth", …), None for hardware. OSError ENODEV: there is none.
+    """What made the interface ("wireguard", "tun", "veth", …), None for hardware; OSError ENODEV if missing.
 
     rtnetlink and not sysfs, which may show another network namespace. No privilege is needed.
     """

@@ -1,7 +1,7 @@
 """One netlink socket that asks the kernel a question and returns the whole answer. Knows no WireGuard.
 
-A plain AF_NETLINK socket and not pyroute2's: importing that costs 18 MiB and 0.1 s before the first peer could
-be configured, and its answers cannot be bounded in time.
+A plain AF_NETLINK socket and not pyroute2's: importing that costs 18 MiB and 0.1 s before the first peer
+could be configured, and its answers cannot be bounded in time.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ MAX_ANSWER = 8 << 20  # bytes, some 20,000 peers: a daemon gone wild must not fi
 
 _NO_KEY = bytes(KEY_SIZE)  # how the protocol says "none"
 _END = b"\n\n"
+_MAX_ERRNO = 4095  # linux/err.h
 _NUMBER = re.compile(r"-?[0-9]{1,20}")
 
 
@@ -139,18 +140,21 @@ def format_changes(changes: Iterable[Change]) -> bytes:
 
 
 def split_answer(answer: bytes) -> tuple[bytes, int]:
-    """(all other lines, errno) of an answer; some implementations count errno downwards. ValueError if none."""
+    """(all other lines, errno) of an answer, ValueError if it has none. wireguard-go counts errno downwards."""
     lines, found, code = answer.removesuffix(_END).rpartition(b"errno=")
     if not found or (lines and not lines.endswith(b"\n")):
         raise ValueError("an answer that does not end in errno")
-    return lines, abs(_number(code.decode("ascii", "replace")))
+    number = abs(_number(code.decode("ascii", "replace")))
+    if number > _MAX_ERRNO:
+        raise ValueError(f"errno {number}")
+    return lines, number
 
 
 def parse_device(name: str, index: int, lines: bytes, scope_index: Callable[[str], int]) -> Device:
-    """The device from the answer to `get`; keys we do not know are skipped, ValueError for anything malformed.
+    """The device from the answer to `get`; unknown fields are skipped, ValueError for anything malformed.
 
-    `scope_index` turns an interface's name into its index, or raises OSError: the endpoints of link-local peers
-    come with names here, and one whose interface is gone is as good as none.
+    `scope_index` turns an interface's name into its index, or raises OSError: link-local endpoints come with
+    names here, and one whose interface is gone is as good as none.
     """
     private_key: bytes | None = None
     listen_port = 0

@@ -1,0 +1,87 @@
+"""The shape of the code: the core does no I/O, and the state machine is what its table says."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import wgautomesh
+from wgautomesh.link import TRANSITIONS, Event, State
+
+PACKAGE = Path(wgautomesh.__file__).parent
+CORE = "mesh"
+FORBIDDEN = {
+    "socket",
+    "selectors",
+    "time",
+    "threading",
+    "subprocess",
+    "os",
+    "select",
+    "asyncio",
+    "signal",
+    "pyroute2",
+}
+FORBIDDEN |= {"logging", "secrets", "fcntl", "pathlib", "io", "tempfile", "nacl"}
+
+
+def imports(module: str) -> set[str]:
+    """Names a module of the package imports; those of the package itself begin with a dot."""
+    found = set()
+    for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            found |= {f".{node.module}"} if node.module else {f".{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def reach(module: str) -> dict[str, set[str]]:
+    """All modules of the package that a module needs, with what each imports from outside."""
+    seen: dict[str, set[str]] = {}
+    todo = [module]
+    while todo:
+        name = todo.pop()
+        if name not in seen:
+            names = imports(name)
+            seen[name] = {each for each in names if not each.startswith(".")}
+            todo += [each[1:] for each in names if each.startswith(".")]
+    return seen
+
+
+def test_the_core_imports_nothing_that_does_io() -> None:
+    for module, outside in reach(CORE).items():
+        assert not outside & FORBIDDEN, f"{module}.py imports {outside & FORBIDDEN}"
+
+
+def test_the_walk_would_notice() -> None:
+    assert reach("agent")["agent"] & FORBIDDEN
+
+
+def test_the_core_uses_no_global_randomness() -> None:
+    for module in reach(CORE):
+        tree = ast.parse((PACKAGE / f"{module}.py").read_text())
+        names = {
+            alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names
+        }
+        plain = {
+            alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
+        }
+        assert "random" not in plain and not names & {"randrange", "choice", "sample", "SystemRandom"}
+
+
+def test_every_state_can_be_reached_and_left() -> None:
+    assert {after for after in TRANSITIONS.values()} == set(State)
+    assert {before for before, _ in TRANSITIONS} == set(State)
+    assert {event for _, event in TRANSITIONS} == set(Event)
+
+
+def test_no_module_is_too_long_to_hold() -> None:
+    long = {
+        path.name: count
+        for path in PACKAGE.rglob("*.py")
+        if (count := len(path.read_text().splitlines())) > 450
+    }
+    assert not long
