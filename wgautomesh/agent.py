@@ -18,17 +18,17 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from random import Random, SystemRandom
 
-from . import messages
 from .beacon import Beacons
 from .config import Config
 from .effects import Admit, Change, Effect, Look, Readd, Remove, Resolve, Save, Say, Send
+from .exchange import Exchange, Heard, Refused, Unreadable
 from .lan import Lan
 from .mesh import Mesh, Past, Surroundings
 from .resolver import Resolver
 from .seal import Seal
 from .store import Memory, Store
 from .tunnel import Tunnel
-from .values import Device, Endpoint, IPAddress, IPInterface, Key, key_text
+from .values import Device, Endpoint, IPInterface, Key, key_text
 from .watch import Watch
 from .wireguard import WireGuard
 from .wireguard.choose import open_wireguard
@@ -40,7 +40,6 @@ LOOK_SHARE = 20  # times as long as a read took, the next one waits: reading nev
 RETRY = 1.0  # s between attempts to open what is not there yet
 SAVE_DELAY = 2.0  # s in which changes gather before they are written
 SAVE_RETRY = 30.0  # s after a failed write
-BATCH = 64  # datagrams of one socket handled in a turn of the loop; a flood must not starve the timers
 WOKE = 5.0  # s by which a wait may be too long before we conclude that we were suspended
 SIOCGIFFLAGS, IFF_UP = 0x8913, 0x1  # linux/sockios.h, linux/if.h
 
@@ -53,14 +52,15 @@ def now() -> float:
 class Agent:
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._seal = Seal(config.secrets, "gossip")
         self._store = Store(config.persist_file) if config.persist_file else None
         self._past = Past()
         self._selector = selectors.DefaultSelector()
+        self._gossip = Exchange(
+            self._selector, Seal(config.secrets, "gossip"), config.gossip_port, self._hear
+        )
         self._wireguard: WireGuard | None = None
         self._device: Device | None = None
         self._mesh: Mesh | None = None
-        self._tunnels: dict[int, Tunnel] = {}  # by IP version
         self._watch: Watch | None = None
         self._resolver: Resolver | None = None
         self._lan = self._discovery()
@@ -103,7 +103,7 @@ class Agent:
         if at >= self._look_due:
             self._look(at)
         if self._wireguard and at >= self._open_due:
-            self._open_tunnels(at)
+            self._open_gossip(at)
         if at >= self._save_due:
             self._save(at)
 
@@ -175,7 +175,7 @@ class Agent:
 
     def _see(self, device: Device, at: float) -> None:
         if self._device and self._device.index != device.index:
-            self._close_tunnels()
+            self._gossip.close()
             if self._mesh:
                 self._apply(self._mesh.gone(at), at)
         if self._mesh is None or self._mesh.own != device.key:
@@ -197,7 +197,7 @@ class Agent:
                 "%s configured: %d members, listening on port %d", device.name, count, device.listen_port
             )
             self._start_watching()
-            self._open_tunnels(at)
+            self._open_gossip(at)
 
     def _lost(self, at: float) -> None:
         """The interface vanished: wait for it to come back."""
@@ -207,7 +207,7 @@ class Agent:
         self._wireguard = None
         self._look_due = float("inf")
         self._open_due = at
-        self._close_tunnels()
+        self._gossip.close()
         if self._mesh:
             self._apply(self._mesh.gone(at), at)
 
@@ -259,62 +259,33 @@ class Agent:
             self._trouble("configuring", error, at)
 
     def _send(self, effect: Send, at: float) -> None:
-        address = effect.member.address
-        if address.version not in self._tunnels:
-            self._open_tunnels(at)
-        tunnel = self._tunnels.get(address.version)
-        if tunnel is None:
-            return
-        log.log(5, "to %s: %s", effect.member, effect.message)
+        if not self._gossip.is_open:
+            self._open_gossip(at)
         try:
-            tunnel.send(address, self._seal.seal(messages.encode(effect.message)))
+            self._gossip.send(effect.member, effect.message)
         except OSError as error:
-            self._tunnel_trouble(error, at)
+            self._gossip_broke(error, at)
 
     def _say_once(self, topic: str, text: str, level: int = logging.WARNING) -> None:
         if self._said.get(topic) != text:
             self._said[topic] = text
             log.log(level, "%s", text)
 
-    # -- the tunnel -----------------------------------------------------------------------------------
+    # -- gossip ---------------------------------------------------------------------------------------
 
-    def _open_tunnels(self, at: float) -> None:
-        """One gossip socket per IP version in use, bound to the device and to our own mesh address."""
+    def _open_gossip(self, at: float) -> None:
         self._open_due = float("inf")
         if self._device is None or self._mesh is None or self._wireguard is None:
             return
         self._start_watching()
-        for version in {link.member.address.version for link in self._mesh.links.values()}:
-            if version in self._tunnels:
-                continue
-            address = self._mesh_address(version)
-            if address is None:
-                text = f"{self._device.name} has no IPv{version} address yet: waiting for one"
-                self._say_once(f"tunnel{version}", text)
-                self._open_due = at + RETRY
-                continue
-            try:
-                tunnel = Tunnel(self._device.name, address, self._config.gossip_port)
-            except PermissionError:
-                raise
-            except OSError as error:
-                self._say_once(f"tunnel{version}", f"cannot open the gossip socket at {address}: {error}")
-                self._open_due = at + RETRY
-                continue
-            self._said.pop(f"tunnel{version}", None)
-            self._tunnels[version] = tunnel
-            self._selector.register(tunnel, selectors.EVENT_READ, lambda when, t=tunnel: self._hear(t, when))
+        members = [link.member.address for link in self._mesh.links.values()]
+        if not self._gossip.open(self._device.name, self._interface_addresses(), members):
+            self._open_due = at + RETRY
 
-    def _close_tunnels(self) -> None:
-        for tunnel in self._tunnels.values():
-            self._selector.unregister(tunnel)
-            tunnel.close()
-        self._tunnels.clear()
-
-    def _tunnel_trouble(self, error: OSError, at: float) -> None:
+    def _gossip_broke(self, error: OSError, at: float) -> None:
         """The socket is of no use any more: its device was deleted, or made anew."""
         log.debug("gossip socket: %s", error)
-        self._close_tunnels()
+        self._gossip.close()
         self._look_due = min(self._look_due, at)
         self._open_due = min(self._open_due, at + RETRY)
 
@@ -322,46 +293,16 @@ class Agent:
         if self._mesh is None:
             return
         try:
-            received = tunnel.receive(BATCH)
+            for heard in self._gossip.receive(tunnel):
+                match heard:
+                    case Refused(ip):
+                        self._apply(self._mesh.refused(ip, at), at)
+                    case Unreadable(ip):
+                        self._apply(self._mesh.unreadable(ip, at), at)
+                    case Heard(ip, message):
+                        self._apply(self._mesh.receive(ip, message, at), at)
         except OSError as error:
-            self._tunnel_trouble(error, at)
-            return
-        for each in received:
-            if each.refused or each.data is None:
-                self._apply(self._mesh.refused(each.ip, at), at)
-                continue
-            plain = self._seal.open(each.data)
-            if plain is None:
-                self._apply(self._mesh.unreadable(each.ip, at), at)
-            else:
-                self._understand(each.ip, plain, at)
-
-    def _understand(self, ip: IPAddress, plain: bytes, at: float) -> None:
-        assert self._mesh is not None  # noqa: S101 - only called by `_hear`
-        try:
-            message = messages.decode(plain)
-        except messages.Newer as newer:
-            text = f"{ip} speaks {newer}, which this version does not understand: update one of the two"
-            self._say_once(f"newer {ip}", text)
-            return
-        except messages.Malformed as error:
-            log.debug("malformed datagram from %s: %s", ip, error)
-            return
-        if message is not None:
-            log.log(5, "from %s: %s", ip, message)
-            self._apply(self._mesh.receive(ip, message, at), at)
-
-    def _mesh_address(self, version: int) -> IPAddress | None:
-        """Our own address in the mesh: that whose network holds most members."""
-        assert self._mesh is not None  # noqa: S101
-        members = [link.member.address for link in self._mesh.links.values()]
-        mine = [
-            each
-            for each in self._interface_addresses()
-            if each.version == version and not each.ip.is_link_local
-        ]
-        best = max(mine, key=lambda each: sum(ip in each.network for ip in members), default=None)
-        return best.ip if best else None
+            self._gossip_broke(error, at)
 
     def _interface_addresses(self) -> Sequence[IPInterface]:
         interfaces = self._watch.interfaces() if self._watch else {}
@@ -379,11 +320,8 @@ class Agent:
     def _network_changed(self, at: float) -> None:
         if self._watch and self._watch.drain():
             self._survey(at)
-            if self._wireguard is None or any(v not in self._tunnels for v in self._wanted_versions()):
+            if self._wireguard is None or not self._gossip.is_open:
                 self._open_due = at
-
-    def _wanted_versions(self) -> set[int]:
-        return {link.member.address.version for link in self._mesh.links.values()} if self._mesh else set()
 
     def _survey(self, at: float) -> None:
         """Tell the core and the LAN what our side of the network looks like now."""

@@ -54,7 +54,6 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     (State.NO_CANDIDATE, Event.SESSION_FOUND): State.DOUBTED,
     (State.NO_CANDIDATE, Event.REACHED): State.CONNECTED,
     (State.TRYING, Event.REACHED): State.CONNECTED,
-    (State.TRYING, Event.SESSION_FOUND): State.DOUBTED,
     (State.TRYING, Event.NOTHING_TO_TRY): State.NO_CANDIDATE,
     (State.TRYING, Event.LOST): State.NO_CANDIDATE,
     (State.CONNECTED, Event.MISSED): State.DOUBTED,

@@ -77,7 +77,7 @@ class Mesh:
         """The interface as just read. Effects that make peers come before the first datagram."""
         self._device = device
         self._looked, self._look_asked = now, False
-        admitted = self._admit(device)
+        admitted = self._admit(device, now)
         self._routing = Routing([*device.peers.values(), *admitted])
         for key, link in self.links.items():
             peer = device.peers.get(key)
@@ -358,7 +358,7 @@ class Mesh:
             elif link.state is State.TRYING:
                 self._pursuit.start(link, now)
 
-    def _admit(self, device: Device) -> list[Peer]:
+    def _admit(self, device: Device, now: float) -> list[Peer]:
         """Bring the interface in line with the members; returns the peers this makes."""
         plan = admit(device, [link.member for link in self.links.values()], self.made)
         self._out.extend(plan.effects)
@@ -372,7 +372,7 @@ class Mesh:
             if why and why != link.blocked:
                 self._say(Level.ERROR, link, f"is left out: {why}")
             elif link.blocked and not why:
-                self._adopt = True
+                self._schedule(link, now)
             link.blocked = why
         return [effect.peer for effect in plan.effects if isinstance(effect, Admit)]
 

@@ -140,7 +140,7 @@ def format_changes(changes: Iterable[Change]) -> bytes:
 
 
 def split_answer(answer: bytes) -> tuple[bytes, int]:
-    """(all other lines, errno) of an answer, ValueError if it has none. wireguard-go counts errno downwards."""
+    """(all other lines, errno) of an answer; ValueError if it has none. wireguard-go counts downwards."""
     lines, found, code = answer.removesuffix(_END).rpartition(b"errno=")
     if not found or (lines and not lines.endswith(b"\n")):
         raise ValueError("an answer that does not end in errno")

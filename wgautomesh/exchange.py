@@ -1,0 +1,142 @@
+"""Gossip as datagrams: sealed and sent into the tunnel, received from it and opened.
+
+One socket per IP version in use, bound to the WireGuard device and to our own mesh address. What messages
+mean is the core's business.
+"""
+
+from __future__ import annotations
+
+import logging
+import selectors
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from . import messages
+from .messages import Message
+from .seal import Seal
+from .tunnel import Tunnel
+from .values import IPAddress, IPInterface, Member
+
+log = logging.getLogger(__name__)
+
+TRACE = 5
+BATCH = 64  # datagrams of one socket handled in a turn of the loop: a flood must not starve the timers
+MAX_SAID = 1000  # different complaints remembered: a peer with a wide allowed IP has many source addresses
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    ip: IPAddress
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A datagram of ours to `ip` met a closed port."""
+
+    ip: IPAddress
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A datagram from `ip` was sealed with another secret."""
+
+    ip: IPAddress
+
+
+Event: TypeAlias = Heard | Refused | Unreadable
+
+
+class Exchange:
+    def __init__(
+        self, selector: selectors.BaseSelector, seal: Seal, port: int, hear: Callable[[Tunnel, float], None]
+    ) -> None:
+        self._selector = selector
+        self._seal = seal
+        self._port = port
+        self._hear = hear
+        self._tunnels: dict[int, Tunnel] = {}  # by IP version
+        self._said: set[str] = set()
+
+    @property
+    def is_open(self) -> bool:
+        return bool(self._tunnels)
+
+    def open(self, device: str, mine: Sequence[IPInterface], members: Sequence[IPAddress]) -> bool:
+        """Open what is missing to reach all `members` from the addresses of the device; False to try again."""
+        complete = True
+        for version in {ip.version for ip in members} - self._tunnels.keys():
+            address = _mesh_address(version, mine, members)
+            if address is None:
+                self._say_once(f"{device} has no IPv{version} address in the mesh yet: waiting for one")
+                complete = False
+                continue
+            try:
+                tunnel = Tunnel(device, address, self._port)
+            except PermissionError:
+                raise
+            except OSError as error:
+                self._say_once(
+                    f"cannot open the gossip socket at {address}, port {self._port}: {error.strerror}"
+                )
+                complete = False
+                continue
+            self._tunnels[version] = tunnel
+            self._selector.register(
+                tunnel, selectors.EVENT_READ, lambda now, each=tunnel: self._hear(each, now)
+            )
+        if complete:
+            self._said.clear()
+        return complete
+
+    def close(self) -> None:
+        for tunnel in self._tunnels.values():
+            self._selector.unregister(tunnel)
+            tunnel.close()
+        self._tunnels.clear()
+
+    def send(self, member: Member, message: Message) -> None:
+        """Raises OSError when the socket is of no use any more. A datagram that cannot leave is lost."""
+        tunnel = self._tunnels.get(member.address.version)
+        if tunnel:
+            sent = tunnel.send(member.address, self._seal.seal(messages.encode(message)))
+            log.log(TRACE, "%s %s: %s", "to" if sent else "not sent to", member, message)
+
+    def receive(self, tunnel: Tunnel) -> Iterator[Event]:
+        """What arrived. Raises OSError as `send` does."""
+        for each in tunnel.receive(BATCH):
+            if each.data is None:
+                yield Refused(each.ip)
+                continue
+            plain = self._seal.open(each.data)
+            if plain is None:
+                yield Unreadable(each.ip)
+                continue
+            try:
+                message = messages.decode(plain)
+            except messages.Newer as newer:
+                self._say_once(
+                    f"{each.ip} speaks {newer}, which this version does not understand: update it here"
+                )
+                continue
+            except messages.Malformed as error:
+                log.debug("malformed datagram from %s: %s", each.ip, error)
+                continue
+            if message is not None:
+                log.log(TRACE, "from %s: %s", each.ip, message)
+                yield Heard(each.ip, message)
+
+    def _say_once(self, text: str) -> None:
+        if text not in self._said and len(self._said) < MAX_SAID:
+            self._said.add(text)
+            log.warning("%s", text)
+
+
+def _mesh_address(
+    version: int, mine: Sequence[IPInterface], members: Sequence[IPAddress]
+) -> IPAddress | None:
+    """Our own address in the mesh: that whose network holds most members."""
+    usable = [each for each in mine if each.version == version and not each.ip.is_link_local]
+    best = max(usable, key=lambda each: sum(ip in each.network for ip in members), default=None)
+    return best.ip if best else None
