@@ -24,7 +24,7 @@ def open_wireguard(name: str) -> WireGuard:
     """The interface behind its face, after one successful read.
 
     OSError ENODEV: the interface, or the socket of its process, is not there (yet). PermissionError,
-    and OSError ENOTSUP if it is something else, carry as `strerror` one line that tells a person what is missing.
+    and OSError ENOTSUP if it is something else, carry as `strerror` one line that says what is missing.
     """
     kind = interface_kind(name)
     if kind == "wireguard":
