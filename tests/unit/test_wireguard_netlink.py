@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import pytest
@@ -214,19 +215,15 @@ def test_a_damaged_dump_is_an_error_or_a_device_but_never_a_crash(data: st.DataO
     raw = bytearray(kernel_device(DEVICE, kernel_peer(peer)))
     for at in data.draw(st.lists(st.integers(0, len(raw) - 1), min_size=1, max_size=4)):
         raw[at] = data.draw(st.integers(0, 255))
-    try:
+    with suppress(ValueError):
         decode_device([bytes(raw)])
-    except ValueError:
-        pass
 
 
 @given(st.binary(max_size=200))
-def test_noise_is_refused(noise: bytes) -> None:
+def test_noise_never_crashes(noise: bytes) -> None:
     for decode in (lambda raw: list(messages(raw)), decode_family, lambda raw: decode_device([raw])):
-        try:
+        with suppress(ValueError):
             decode(noise)
-        except ValueError:
-            pass
 
 
 def test_an_attribute_of_length_zero_does_not_loop() -> None:
