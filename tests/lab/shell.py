@@ -6,6 +6,7 @@ tell whose it was and whether its maker still lives.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -37,7 +38,9 @@ def run(command: Sequence[str], *, stdin: str = "", check: bool = True) -> str:
     """Run a command to its end; its standard output. LabError unless it succeeds (or `check` is off)."""
     done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
     if check and done.returncode:
-        raise LabError(f"{' '.join(command)}: {done.stderr.strip() or f'exit {done.returncode}'}\n{stdin}".strip())
+        raise LabError(
+            f"{' '.join(command)}: {done.stderr.strip() or f'exit {done.returncode}'}\n{stdin}".strip()
+        )
     return done.stdout
 
 
@@ -45,8 +48,14 @@ def run(command: Sequence[str], *, stdin: str = "", check: bool = True) -> str:
 class Mark:
     """Names of what one lab makes. Interface names stay within the kernel's 15 characters."""
 
-    serial: int  # how many labs this process has made before
+    serial: int  # tells apart the labs that one process has at a time
     pid: int = field(default_factory=os.getpid)
+
+    @classmethod
+    def fresh(cls) -> Mark:
+        """A mark that no namespace bears yet."""
+        taken = {path.name.split("-")[2] for path in NETNS.glob(f"wgam-{os.getpid()}-*")}
+        return cls(next(number for number in itertools.count() if str(number) not in taken))
 
     def namespace(self, name: str) -> str:
         return f"wgam-{self.pid}-{self.serial}-{name}"
@@ -80,7 +89,11 @@ class Namespace:
         self.run("nft", "-f", "-", stdin=rules)
 
     def spawn(
-        self, *command: str, stdin: int | None = subprocess.DEVNULL, output: IO[bytes] | int, env: Mapping[str, str] | None = None
+        self,
+        *command: str,
+        stdin: int | None = subprocess.DEVNULL,
+        output: IO[bytes] | int,
+        env: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[bytes]:
         """Start a process inside, in a session of its own so that the terminal's Ctrl-C reaches only us."""
         return subprocess.Popen(

@@ -2,7 +2,8 @@
 
     Topology((Host("hub"), Router("r1", (Host("alice"),)), Router("r2", (Host("bob"),), nat=Nat.SYMMETRIC)))
 
-The trunk is "the internet": a router without private addresses. Everything else hangs below it, as deep as wished.
+The trunk is "the internet": a router without private addresses. Everything else hangs below it, as deep as
+wished.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, Flag, auto
 from ipaddress import IPv4Network, IPv6Network
+
+
+MESH = IPv4Network("10.77.0.0/16")
 
 
 class Nat(Enum):
@@ -41,8 +45,8 @@ class Host:
 class Router:
     """A router and its LAN. A router behind a router is carrier-grade NAT.
 
-    `accept_input`: unsolicited packets to its own address reach INPUT (plain Linux masquerade), so that connection
-    tracking keeps an entry for them; otherwise they are dropped before that.
+    `accept_input`: unsolicited packets to its own address reach INPUT (plain Linux masquerade), so that
+    connection tracking keeps an entry for them; otherwise they are dropped before that.
     """
 
     name: str
@@ -59,7 +63,7 @@ class Router:
 class Topology:
     trunk: tuple[Host | Router, ...]
     versions: Versions = Versions.V4
-    mesh: IPv4Network | IPv6Network = IPv4Network("10.77.0.0/16")
+    mesh: IPv4Network | IPv6Network = MESH
     delay: float = 0.0  # s, one way, between any two that hang on the trunk
 
     def hosts(self) -> list[Host]:

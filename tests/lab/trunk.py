@@ -1,8 +1,9 @@
-"""Delay and loss on the trunk: a program that holds the packets the kernel queues to it and lets them go late.
+"""Delay and loss on the trunk: a program that lets the packets which the kernel queues to it go late.
 
-It speaks nfnetlink_queue (linux/netfilter/nfnetlink_queue.h) and runs inside the trunk's namespace. Packets stay in
-the kernel, only verdicts travel. Standard library only; orders come on stdin, one JSON object a line:
-{"IFINDEX": [DELAY, DROP]}: seconds and share, for what enters and again for what leaves by that interface.
+It speaks nfnetlink_queue (linux/netfilter/nfnetlink_queue.h) and runs inside the trunk's namespace. Packets
+stay in the kernel, only verdicts travel. Standard library only; orders come on stdin, one JSON object a line:
+{"IFINDEX": [DELAY, DROP]}. DELAY (s) holds what enters by that interface, and again what leaves by it; DROP
+is the share lost of what enters.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ NETLINK_NETFILTER = 12
 SUBSYSTEM_QUEUE = 3 << 8
 PACKET, VERDICT, CONFIG = 0, 1, 2
 NLM_F_REQUEST = 1
+SO_RCVBUFFORCE = 33
 CFG_CMD, CFG_PARAMS, CFG_QUEUE_MAXLEN = 1, 2, 3
 BIND = 1
 COPY_META = 1
@@ -58,9 +60,11 @@ def packets(datagram: bytes) -> Iterator[tuple[int, int, int]]:
 
 def serve() -> None:
     ports: dict[int, tuple[float, float]] = {}
-    held: list[tuple[float, int]] = []  # (when to let go, packet id): ids grow, so equal times keep their order
+    held: list[
+        tuple[float, int]
+    ] = []  # (when to let go, packet id): ids grow, so equal times keep their order
     queue = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
-    queue.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUFFORCE if hasattr(socket, "SO_RCVBUFFORCE") else 33, RECEIVE_BUFFER)
+    queue.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
     queue.bind((0, 0))
     queue.send(message(CONFIG, (CFG_CMD, struct.pack("!BBH", BIND, 0, 0))))
     queue.send(message(CONFIG, (CFG_PARAMS, struct.pack("!IB", 0, COPY_META))))
@@ -85,11 +89,11 @@ def serve() -> None:
         if queue in readable:
             now = time.monotonic()
             for number, came, goes in packets(queue.recv(65536)):
-                (delay_in, drop_in), (delay_out, drop_out) = ports.get(came, (0.0, 0.0)), ports.get(goes, (0.0, 0.0))
-                if random.random() < drop_in or random.random() < drop_out:
+                delay, drop = ports.get(came, (0.0, 0.0))
+                if random.random() < drop:
                     decide(number, DROP)
                 else:
-                    heapq.heappush(held, (now + delay_in + delay_out, number))
+                    heapq.heappush(held, (now + delay + ports.get(goes, (0.0, 0.0))[0], number))
         now = time.monotonic()
         while held and held[0][0] <= now:
             decide(heapq.heappop(held)[1], ACCEPT)

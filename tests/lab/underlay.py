@@ -4,7 +4,7 @@
       ├─────(44.128.2.0/24)── north ──(192.168.2.0/24)── alice
       └─────(44.128.3.0/24)── south ──(192.168.3.0/24)── bob
 
-Every box's way up is called `eth0`, a router's LAN is the bridge `lan`. Nothing here knows WireGuard or agents.
+Every box's way up is called `eth0`, a router's LAN is the bridge `lan`. Nothing here knows WireGuard.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Segment:
 
 @dataclass(slots=True)
 class Box:
-    """A host or a router with its link upwards. `port` is the link's other end, in the segment's namespace."""
+    """A host or a router with its link upwards. `port` is the link's other end, in the segment."""
 
     name: str
     ns: Namespace
@@ -113,6 +113,7 @@ class Underlay:
         self._mark = mark
         self._made: list[Namespace] = []
         self._lans = 0
+        self._impaired: dict[str, tuple[float, float]] = {}
         self._holder: subprocess.Popen[bytes] | None = None
         self._trunk = Namespace(mark.namespace("trunk"))
         try:
@@ -121,7 +122,7 @@ class Underlay:
             for number, spec in enumerate(topology.trunk, 1):
                 self._build(spec, self._uplink(number), None)
             if topology.delay:
-                self.delay(topology.delay)
+                self.impair(delay=topology.delay)
         except BaseException:
             self.close()
             raise
@@ -135,18 +136,23 @@ class Underlay:
 
     # -- faults ---------------------------------------------------------------------------------------
 
-    def delay(self, one_way: float) -> None:
-        """`one_way` seconds between any two boxes on the trunk."""
-        self.impair({box.name: (one_way / 2, 0.0) for box in self._on_trunk()})
+    def impair(self, *names: str, delay: float | None = None, drop: float | None = None) -> None:
+        """Make links to the trunk (of these sites; without names: of all) slow or lossy, from now on.
 
-    def drop(self, share: float) -> None:
-        """Lose this share of the packets on each link of the trunk, in each direction."""
-        self.impair({box.name: (0.0, share) for box in self._on_trunk()})
-
-    def impair(self, links: dict[str, tuple[float, float]]) -> None:
-        """Set (delay in s, share dropped) of boxes' links to the trunk, each way."""
-        numbers = {entry["ifname"]: entry["ifindex"] for entry in json.loads(self._trunk.run("ip", "-j", "link"))}
-        order = {numbers[self.boxes[name].port]: change for name, change in links.items()}
+        `delay`: s, one way between two impaired sites; half of it falls on each. `drop`: the share that is
+        lost of what these sites send. What is not given stays as it was.
+        """
+        sites = {self.boxes[name].outermost().name for name in names or self.boxes}
+        for name in sites:
+            before = self._impaired.get(name, (0.0, 0.0))
+            self._impaired[name] = (
+                before[0] if delay is None else delay / 2,
+                before[1] if drop is None else drop,
+            )
+        numbers = {
+            entry["ifname"]: entry["ifindex"] for entry in json.loads(self._trunk.run("ip", "-j", "link"))
+        }
+        order = {numbers[self.boxes[name].port]: self._impaired[name] for name in sites}
         holder = self._holder = self._holder or self._hold()
         if holder.stdin is None or holder.stdout is None:
             raise LabError("the program that delays packets has no pipes")
@@ -158,14 +164,16 @@ class Underlay:
         """Let no UDP pass between the sites of two boxes, either way, until `mend`."""
         a, b = (self.boxes[name].outermost().port for name in (one, other))
         for come, go in ((a, b), (b, a)):
-            self._trunk.nft(f'add rule inet cuts forward iifname "{come}" oifname "{go}" meta l4proto udp drop')
+            self._trunk.nft(
+                f'add rule inet cuts forward iifname "{come}" oifname "{go}" meta l4proto udp drop'
+            )
 
     def mend(self) -> None:
         """Undo all cuts."""
         self._trunk.nft("flush chain inet cuts forward")
 
     def renumber(self, name: str) -> None:
-        """Give a box another address upwards. Masquerading forgets what it held for the old one, as in life."""
+        """Give a box another address upwards. Masquerading forgets the flows of the old one, as in life."""
         self._address(self.boxes[name])
 
     def flush_nat(self, name: str) -> None:
@@ -200,7 +208,9 @@ class Underlay:
 
     def _uplink(self, number: int) -> Segment:
         """The trunk's own /24 and /64 for its customer of this number."""
-        return Segment(self._trunk, None, *self._networks(f"44.128.{number}.0/24", f"2a0e:44:{number:x}::/64"), 254)
+        return Segment(
+            self._trunk, None, *self._networks(f"44.128.{number}.0/24", f"2a0e:44:{number:x}::/64"), 254
+        )
 
     def _networks(self, v4: str, v6: str) -> tuple[IPv4Network | None, IPv6Network | None]:
         return (
@@ -272,12 +282,14 @@ class Underlay:
         if segment.v4:
             box.v4 = IPv4Interface(f"{segment.v4[segment.given]}/{segment.v4.prefixlen}")
             box.ns.ip(
-                f"address add {box.v4} broadcast + dev eth0", f"route replace default via {segment.v4[segment.gateway]}"
+                f"address add {box.v4} broadcast + dev eth0",
+                f"route replace default via {segment.v4[segment.gateway]}",
             )
         if segment.v6:
             box.v6 = IPv6Interface(f"{segment.v6[segment.given]}/{segment.v6.prefixlen}")
             box.ns.ip(
-                f"address add {box.v6} dev eth0 nodad", f"route replace default via {segment.v6[segment.gateway]}"
+                f"address add {box.v6} dev eth0 nodad",
+                f"route replace default via {segment.v6[segment.gateway]}",
             )
         for below in _routers(box):
             if below.lan:
@@ -286,9 +298,6 @@ class Underlay:
                     self._announce(below, below.lan.v4)
 
     # -- the trunk ------------------------------------------------------------------------------------
-
-    def _on_trunk(self) -> list[Box]:
-        return [box for box in self.boxes.values() if box.above is None]
 
     def _hold(self) -> subprocess.Popen[bytes]:
         """Start the program that holds packets, and send everything that crosses the trunk through it."""
@@ -308,9 +317,13 @@ class Underlay:
 
 def _add_gateway(segment: Segment, interface: str) -> None:
     if segment.v4:
-        segment.ns.ip(f"address add {segment.v4[segment.gateway]}/{segment.v4.prefixlen} broadcast + dev {interface}")
+        segment.ns.ip(
+            f"address add {segment.v4[segment.gateway]}/{segment.v4.prefixlen} broadcast + dev {interface}"
+        )
     if segment.v6:
-        segment.ns.ip(f"address add {segment.v6[segment.gateway]}/{segment.v6.prefixlen} dev {interface} nodad")
+        segment.ns.ip(
+            f"address add {segment.v6[segment.gateway]}/{segment.v6.prefixlen} dev {interface} nodad"
+        )
 
 
 def _routers(box: Box) -> list[Box]:

@@ -1,0 +1,170 @@
+"""A whole lab: a topology made real with a node on every host, and nothing left of it afterwards.
+
+with Lab(topology.demo()) as lab:
+    lab.configure(preset=["hub"])
+    lab.start()
+    lab.until(lambda: lab.meshed(), within=3, what="the mesh is whole")
+"""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType, TracebackType
+
+from .node import Node, Setting
+from .shell import Mark, sweep
+from .topology import Topology
+from .underlay import Underlay
+from .wg import Interface, KeyPair, has_kernel_module
+
+WIREGUARD_PORT = 51820
+POLL = 0.02  # s between two looks at what we wait for
+
+
+class Expectation(AssertionError):
+    """Something did not happen in time. `nodes`: between whom."""
+
+    def __init__(self, text: str, nodes: tuple[Node, ...]) -> None:
+        super().__init__(text)
+        self.nodes = nodes
+
+
+class Lab:
+    """Nodes by name (`lab["alice"]`), the underlay with its faults (`lab.net`), and ways to wait."""
+
+    def __init__(self, topology: Topology, *, kernel: bool | None = None) -> None:
+        self.topology = topology
+        self.kernel = has_kernel_module() if kernel is None else kernel
+        self.mark = Mark.fresh()
+        self.nodes: dict[str, Node] = {}
+        self.net: Underlay
+        self.folder: Path
+
+    def __enter__(self) -> Lab:
+        sweep()
+        signal.signal(signal.SIGTERM, _leave)
+        signal.signal(signal.SIGHUP, _leave)
+        atexit.register(self.close)
+        try:
+            self.folder = self.mark.folder()
+            self.net = Underlay(self.topology, self.mark)
+            for number, host in enumerate(self.topology.hosts(), 1):
+                self.nodes[host.name] = self._node(host.name, number)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __getitem__(self, name: str) -> Node:
+        return self.nodes[name]
+
+    def close(self) -> None:
+        """Remove everything, whatever state it is in. Further Ctrl-C have to wait until that is done."""
+        with _undisturbed():
+            atexit.unregister(self.close)
+            if hasattr(self, "net"):
+                self.net.close()
+            for node in self.nodes.values():
+                for process in (node.agent, node.wg.process):
+                    if process:
+                        process.wait()
+                node.wg.socket.unlink(missing_ok=True)
+            if hasattr(self, "folder"):
+                shutil.rmtree(self.folder, ignore_errors=True)
+
+    def pairs(self, names: Iterable[str] = ()) -> list[tuple[Node, Node]]:
+        """All pairs of all (or of these) nodes, each once."""
+        return list(itertools.combinations([self[name] for name in names] or self.nodes.values(), 2))
+
+    def configure(self, preset: Iterable[str] = ("hub",), **settings: Setting) -> None:
+        """One file for all nodes: every node a member, endpoints of `preset` only."""
+        endpoints = {name: self[name].public_endpoint() for name in preset}
+        for node in self.nodes.values():
+            node.configure(self.nodes.values(), endpoints, **settings)
+
+    def start(self, *names: str) -> None:
+        for node in [self[name] for name in names] or self.nodes.values():
+            node.start()
+
+    # -- waiting --------------------------------------------------------------------------------------
+
+    def until(
+        self, happened: Callable[[], object], *, within: float, what: str, between: tuple[Node, ...] = ()
+    ) -> float:
+        """Wait until something is so; the s it took. Expectation, naming `what`, when it takes longer."""
+        begin = time.monotonic()
+        while not happened():
+            if time.monotonic() - begin > within:
+                raise Expectation(f"not within {within:g} s: {what}", between)
+            time.sleep(POLL)
+        return time.monotonic() - begin
+
+    def until_connected(self, one: Node, other: Node, *, within: float) -> float:
+        """Wait until both ends say that they are connected; s it took from now."""
+        return self.until(
+            lambda: one.link(other) and other.link(one),
+            within=within,
+            what=f"{one.name} and {other.name} are connected",
+            between=(one, other),
+        )
+
+    def until_meshed(self, *names: str, within: float) -> float:
+        """Wait until every pair of all (or of these) nodes is connected; s it took from now."""
+        begin = time.monotonic()
+        for one, other in self.pairs(names):
+            self.until_connected(one, other, within=max(0.0, within - (time.monotonic() - begin)))
+        return time.monotonic() - begin
+
+    def check_pings(self, *names: str) -> None:
+        """Every pair must answer pings in both directions: what counts is not what agents say."""
+        for one, other in self.pairs(names):
+            for here, there in ((one, other), (other, one)):
+                if here.ping(there, count=3) is None:
+                    raise Expectation(f"{here.name} gets no answer to pings from {there.name}", (one, other))
+
+    def _node(self, name: str, number: int) -> Node:
+        mesh, box, folder = self.topology.mesh, self.net.boxes[name], self.folder / name
+        folder.mkdir()
+        folder.chmod(0o755)
+        address = str(mesh[number])
+        wg = Interface(
+            box.ns,
+            self.mark.interface(number),
+            KeyPair.generate(),
+            f"{address}/{mesh.prefixlen}",
+            WIREGUARD_PORT,
+            self.kernel,
+            folder / "wireguard.log",
+        )
+        wg.create()
+        return Node(name, box, wg, address, folder)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """SIGTERM and SIGHUP unwind like Ctrl-C, so that context managers clean up."""
+    raise SystemExit(128 + number)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    try:
+        before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread: signals do not come here anyway
+        before = {}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
