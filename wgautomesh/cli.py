@@ -1,0 +1,104 @@
+"""The command line: run the agent, or check a configuration."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import __version__
+from .config import DEFAULT_PATH, Config, Mistake, load
+from .lock import Held, hold
+from .log import LEVELS, set_up
+
+log = logging.getLogger(__name__)
+
+CHECK = "check"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status: 0 done, 1 a mistake in the configuration or missing rights, 2 a wrong command line."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == [CHECK]:
+        parser = argparse.ArgumentParser(
+            "wgautomesh check", description="Report every mistake in a configuration."
+        )
+        _add_config(parser)
+        return check(parser.parse_args(arguments[1:]).config)
+    options = _parser().parse_args(arguments)
+    level = options.log_level or os.environ.get("WGAUTOMESH_LOG") or "info"
+    if level not in LEVELS:
+        print(f'wgautomesh: log level "{level}" is not one of {", ".join(LEVELS)}', file=sys.stderr)
+        return 2
+    set_up(level)
+    return serve(options.config)
+
+
+def check(path: Path) -> int:
+    """Print every mistake on a line of its own. Touches nothing."""
+    config, mistakes = load(path, running=False)
+    for mistake in mistakes:
+        print(_line(path, mistake))
+    for note in config.notes if config else ():
+        print(f"{path}: {note}")
+    if mistakes:
+        print(f"{path}: {len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}")
+        return 1
+    assert config is not None  # noqa: S101 - without a mistake there is a configuration
+    print(f"{path}: ok: interface {config.interface}, {len(config.members)} peers")
+    return 0
+
+
+def serve(path: Path) -> int:
+    """Run the agent until it is told to stop."""
+    config, mistakes = load(path, running=True)
+    for mistake in mistakes:
+        log.error("%s", _line(path, mistake))
+    if config is None:
+        return 1
+    if not config.secrets:
+        log.warning("no gossip_secret: gossip is protected by the tunnel alone")
+    try:
+        with hold(config.interface):
+            return _run(config)
+    except Held as holder:
+        log.error("%s already has an agent: %s", config.interface, holder)
+        return 1
+
+
+def _run(config: Config) -> int:
+    from .agent import run  # noqa: PLC0415 - `check` and `--help` need not wait for its imports
+
+    try:
+        run(config)
+    except PermissionError as error:
+        log.error("%s", error.strerror or error)
+        return 1
+    return 0
+
+
+def _line(path: Path, mistake: Mistake) -> str:
+    return f"{path}: {mistake}" if mistake.where else f"{path} {mistake}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "wgautomesh",
+        description="Turns an existing WireGuard interface into a full mesh.",
+        epilog="wgautomesh check [CONFIG] reports every mistake in a configuration and touches nothing.",
+    )
+    _add_config(parser)
+    parser.add_argument(
+        "--log-level", metavar="LEVEL", help=f"{', '.join(LEVELS)}; default $WGAUTOMESH_LOG or info"
+    )
+    parser.add_argument("--version", action="version", version=f"wgautomesh {__version__}")
+    return parser
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "config", metavar="CONFIG", nargs="?", type=Path, default=DEFAULT_PATH, help=f"default {DEFAULT_PATH}"
+    )

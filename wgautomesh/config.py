@@ -1,0 +1,326 @@
+"""The configuration file: TOML in, a `Config` and every mistake at once out.
+
+Strictness is the caller's: `check` fails on any mistake, running fails only on fatal ones, because files
+are pushed to whole fleets and one bad peer must not stop a node from serving the others.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import stat
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from .values import Endpoint, HostPort, IPAddress, Key, Member, key_text, parse_endpoint, parse_key
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+DEFAULT_PATH = Path("/etc/wgautomesh.toml")
+CREDENTIALS = "CREDENTIALS_DIRECTORY"  # set by systemd while a unit with credentials runs
+MAX_SECRET_SIZE = 64 * 1024  # bytes; a larger file is a mix-up
+
+_KEYS = (
+    "interface",
+    "gossip_port",
+    "gossip_secret",
+    "gossip_secret_file",
+    "persist_file",
+    "lan_discovery",
+    "upnp_forward_external_port",
+    "ipv6",
+    "peers",
+)
+_PEER_KEYS = ("pubkey", "address", "endpoint", "name")
+_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """`where` is the key as a person would look for it, such as `peers[2].endpoint`, counted from 1."""
+
+    where: str
+    what: str
+    fatal: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}" if self.where else self.what
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    path: Path
+    interface: str  # an existing WireGuard interface
+    members: tuple[Member, ...] = ()  # may contain this node itself
+    gossip_port: int = 1666  # UDP, inside the mesh and on the LAN
+    secrets: tuple[str, ...] = field(default=(), repr=False)  # the first seals, all open
+    persist_file: Path | None = None  # where learned endpoints are kept
+    lan_discovery: bool = False  # send and believe beacons on the LAN
+    upnp_forward_external_port: int | None = None  # accepted; port mapping is not built yet
+    notes: tuple[str, ...] = ()  # what could not be checked here
+
+
+def load(
+    path: Path, environ: Mapping[str, str] = os.environ, *, running: bool
+) -> tuple[Config | None, list[Mistake]]:
+    """The configuration, None if nothing can be made of it, and all mistakes in it."""
+    try:
+        text = path.read_bytes().decode()
+        table = tomllib.loads(text)
+    except OSError as error:
+        return None, [Mistake("", f"cannot be read: {error.strerror}", fatal=True)]
+    except UnicodeDecodeError as error:
+        return None, [Mistake("", f"is not UTF-8 at byte {error.start}", fatal=True)]
+    except tomllib.TOMLDecodeError as error:
+        return None, [Mistake("", f"is not TOML: {error}", fatal=True)]
+    reader = _Reader(table, environ, running=running)
+    config = reader.config(path)
+    fatal = any(mistake.fatal for mistake in reader.mistakes)
+    return (None if fatal else config), reader.mistakes
+
+
+class _Reader:
+    """Reads one table and gathers what is wrong with it."""
+
+    def __init__(self, table: dict[str, Any], environ: Mapping[str, str], *, running: bool) -> None:
+        self._table = table
+        self._environ = environ
+        self._running = running
+        self.mistakes: list[Mistake] = []
+        self._notes: list[str] = []
+
+    def config(self, path: Path) -> Config:
+        self._unknown(self._table, _KEYS, "")
+        self._typed("ipv6", bool)
+        return Config(
+            path=path,
+            interface=self._interface(),
+            members=tuple(self._members()),
+            gossip_port=self._port("gossip_port", default=1666) or 1666,
+            secrets=self._secrets(),
+            persist_file=self._path("persist_file"),
+            lan_discovery=bool(self._typed("lan_discovery", bool)),
+            upnp_forward_external_port=self._port("upnp_forward_external_port", lowest=0),
+            notes=tuple(self._notes),
+        )
+
+    # -- top level ------------------------------------------------------------------------------------
+
+    def _interface(self) -> str:
+        name = self._typed("interface", str, fatal=True)
+        if name is None:
+            if "interface" not in self._table:
+                self._wrong("interface", 'is missing; write interface = "wg0"', fatal=True)
+            return ""
+        if not 0 < len(name.encode()) < 16 or "/" in name or any(each.isspace() for each in name):
+            self._wrong(
+                "interface",
+                f'"{name}" is no interface name: 1 to 15 characters, no space or slash',
+                fatal=True,
+            )
+        return str(name)
+
+    def _port(self, key: str, *, default: int | None = None, lowest: int = 1) -> int | None:
+        value = self._typed(key, int)
+        if value is None:
+            return default
+        if not lowest <= value <= 65535:
+            self._wrong(key, f"{value} is no port; write a number from {lowest} to 65535")
+            return default
+        return int(value)
+
+    def _path(self, key: str, *, fatal: bool = False) -> Path | None:
+        """A path with its variables put in; None if it is not given, or its variable is set only at run time."""
+        text = self._typed(key, str, fatal=fatal)
+        if text is None:
+            return None
+        if not text:
+            self._wrong(key, "is empty; leave the key out or write a path", fatal=fatal)
+            return None
+        unset = [
+            name for match in _VARIABLE.finditer(text) if (name := match[1] or match[2]) not in self._environ
+        ]
+        if CREDENTIALS in unset and not self._running:
+            self._notes.append(f"{key}: {text} is checked only at run time")
+            return None
+        for name in unset:
+            self._wrong(key, f"${name} is not set", fatal=fatal)
+        if unset:
+            return None
+        return Path(_VARIABLE.sub(lambda match: self._environ[match[1] or match[2]], text))
+
+    def _secrets(self) -> tuple[str, ...]:
+        given = [key for key in ("gossip_secret", "gossip_secret_file") if key in self._table]
+        if len(given) == 2:
+            self._wrong(
+                "gossip_secret", "is given beside gossip_secret_file; keep one of the two", fatal=True
+            )
+            return ()
+        if given == ["gossip_secret"]:
+            secret = self._typed("gossip_secret", str, fatal=True)
+            if secret == "":
+                self._wrong(
+                    "gossip_secret", "is empty; write a long random text, or leave the key out", fatal=True
+                )
+            return (secret,) if secret else ()
+        path = self._path("gossip_secret_file", fatal=True)
+        return self._secret_file(path) if path else ()
+
+    def _secret_file(self, path: Path) -> tuple[str, ...]:
+        key = "gossip_secret_file"
+        try:
+            with path.open("rb") as file:
+                if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & stat.S_IROTH:
+                    self._wrong(key, f"{path} is readable by everyone; run chmod 600 {path}")
+                raw = file.read(MAX_SECRET_SIZE + 1)
+            secret = raw.decode().removesuffix("\n").removesuffix("\r")
+        except OSError as error:
+            self._wrong(key, f"{path} cannot be read: {error.strerror}", fatal=True)
+            return ()
+        except UnicodeDecodeError:
+            self._wrong(key, f"{path} is not UTF-8 text", fatal=True)
+            return ()
+        if not secret.strip():
+            self._wrong(key, f"{path} is empty; put a long random text in it", fatal=True)
+        if len(raw) > MAX_SECRET_SIZE:
+            self._wrong(key, f"{path} is too large for a secret", fatal=True)
+        return (secret,)
+
+    # -- peers ----------------------------------------------------------------------------------------
+
+    def _members(self) -> Iterator[Member]:
+        entries = self._table.get("peers", [])
+        if not isinstance(entries, list):
+            self._wrong("peers", "is not a list; write each peer under a line [[peers]]", fatal=True)
+            return
+        keys: dict[Key, int] = {}
+        addresses: dict[IPAddress, int] = {}
+        for number, entry in enumerate(entries, start=1):
+            where = f"peers[{number}]"
+            if not isinstance(entry, dict):
+                self._wrong(where, "is not a table; write each peer under a line [[peers]]")
+                continue
+            member = self._member(entry, where)
+            if member is None:
+                continue
+            if member.key in keys:
+                self._wrong(
+                    f"{where}.pubkey", f"{key_text(member.key)} is also the key of peers[{keys[member.key]}]"
+                )
+            elif member.address in addresses:
+                first = addresses[member.address]
+                self._wrong(f"{where}.address", f"{member.address} is also the address of peers[{first}]")
+            else:
+                keys[member.key], addresses[member.address] = number, number
+                yield member
+
+    def _member(self, entry: dict[str, Any], where: str) -> Member | None:
+        self._unknown(entry, _PEER_KEYS, f"{where}.")
+        wrong_before = len(self.mistakes)
+        key = self._key(entry, where)
+        address = self._address(entry, where)
+        endpoint = self._endpoint(entry, where)
+        name = entry.get("name")
+        if name is not None and (not isinstance(name, str) or not name.strip() or not name.isprintable()):
+            self._wrong(f"{where}.name", 'is no name; write a short text such as name = "attic"')
+            name = None
+        fatal_here = [each for each in self.mistakes[wrong_before:] if not each.where.endswith(".name")]
+        if key is None or address is None or fatal_here:
+            return None
+        return Member(key, address, endpoint, name)
+
+    def _key(self, entry: dict[str, Any], where: str) -> Key | None:
+        text = self._text(entry, "pubkey", where, "the peer's public key, as wg show prints it")
+        if text is None:
+            return None
+        try:
+            return parse_key(text)
+        except ValueError as error:
+            self._wrong(f"{where}.pubkey", f'"{text}" is no key: {error}; copy it from wg show')
+            return None
+
+    def _address(self, entry: dict[str, Any], where: str) -> IPAddress | None:
+        text = self._text(entry, "address", where, "the peer's address in the mesh")
+        if text is None:
+            return None
+        where = f"{where}.address"
+        plain, slash, _ = text.partition("/")
+        try:
+            address = ip_address(plain)
+        except ValueError:
+            self._wrong(where, f'"{text}" is no IP address; write one such as "10.14.4.1"')
+            return None
+        if slash:
+            self._wrong(where, f'"{text}" is a network; write "{plain}"')
+            return None
+        if address.is_multicast or address.is_loopback or address.is_unspecified or address.is_link_local:
+            self._wrong(where, f'"{text}" is not an address a host can have in a mesh')
+            return None
+        return address
+
+    def _endpoint(self, entry: dict[str, Any], where: str) -> Endpoint | HostPort | None:
+        if "endpoint" not in entry:
+            return None
+        text = self._text(entry, "endpoint", where, "host:port")
+        if text is None:
+            return None
+        try:
+            return parse_endpoint(text)
+        except ValueError as error:
+            self._wrong(
+                f"{where}.endpoint", str(error) if str(error).startswith('"') else f'"{text}" {error}'
+            )
+            return None
+
+    def _text(self, entry: dict[str, Any], key: str, where: str, meaning: str) -> str | None:
+        value = entry.get(key)
+        if isinstance(value, str) and value.strip():
+            return value.strip()
+        if key not in entry:
+            what = "is missing"
+        else:
+            what = "is empty" if value == "" or isinstance(value, str) else f"is not text but {_kind(value)}"
+        self._wrong(f"{where}.{key}", f'{what}; write {key} = "…": {meaning}')
+        return None
+
+    # -- helpers --------------------------------------------------------------------------------------
+
+    def _typed(self, key: str, kind: type, *, fatal: bool = False) -> Any:
+        value = self._table.get(key)
+        if value is None or (isinstance(value, kind) and not (kind is int and isinstance(value, bool))):
+            return value
+        self._wrong(key, f"is not {_NOUNS[kind]} but {_kind(value)}", fatal=fatal)
+        return None
+
+    def _unknown(self, table: Mapping[str, Any], known: tuple[str, ...], prefix: str) -> None:
+        for key in table:
+            if key not in known:
+                close = difflib.get_close_matches(key, known, n=1)
+                self._wrong(
+                    f"{prefix}{key}",
+                    f"is not a known key; did you mean {close[0]}?" if close else "is not a known key",
+                )
+
+    def _wrong(self, where: str, what: str, *, fatal: bool = False) -> None:
+        self.mistakes.append(Mistake(where, what, fatal))
+
+
+_NOUNS: dict[type, str] = {
+    str: "text",
+    int: "a number",
+    bool: "true or false",
+    list: "a list",
+    dict: "a table",
+}
+
+
+def _kind(value: object) -> str:
+    return _NOUNS.get(type(value), type(value).__name__)

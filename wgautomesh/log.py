@@ -1,0 +1,39 @@
+"""Logging to stderr: one line an event."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+
+TRACE = 5
+LEVELS = {"trace": TRACE, "debug": 10, "info": 20, "warn": 30, "error": 40}
+_PRIORITIES = ((40, "<3>"), (30, "<4>"), (20, "<6>"), (0, "<7>"))  # sd-daemon(3)
+
+
+class _Lines(logging.Formatter):
+    def __init__(self, *, journal: bool) -> None:
+        super().__init__()
+        self._journal = journal
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in record.getMessage())
+        if record.exc_info:
+            text += " | " + self.formatException(record.exc_info).replace("\n", " | ")
+        if self._journal:
+            return next(prefix for level, prefix in _PRIORITIES if record.levelno >= level) + text
+        name = next(name for name, level in reversed(LEVELS.items()) if record.levelno >= level)
+        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+        return f"{clock}.{int(record.msecs):03d} {name:<5} {text}"
+
+
+def set_up(level: str) -> None:
+    """Lines for a person, or with sd-daemon priorities where stderr goes to the journal."""
+    logging.addLevelName(TRACE, "TRACE")
+    logging.raiseExceptions = False  # a closed stderr is no reason to die
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Lines(journal="JOURNAL_STREAM" in os.environ))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(LEVELS[level])
