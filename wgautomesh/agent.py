@@ -23,6 +23,7 @@ from .config import Config
 from .effects import Admit, Change, Effect, Look, Readd, Remove, Resolve, Save, Say, Send
 from .exchange import Exchange, Heard, Refused, Unreadable
 from .lan import Lan
+from .log import TRACE
 from .mesh import Mesh, Past, Surroundings
 from .resolver import Resolver
 from .seal import Seal
@@ -242,6 +243,7 @@ class Agent:
     def _configure(self, effect: Admit | Change | Readd | Remove, at: float) -> None:
         if self._wireguard is None:
             return
+        log.log(TRACE, "%s", effect)
         try:
             match effect:
                 case Admit(peer):

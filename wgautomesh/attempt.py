@@ -55,9 +55,15 @@ class Attempt:
         """Something new is known: the pauses begin small again."""
         self.rounds = 0
 
-    def is_trying(self, candidate: Candidate) -> bool:
-        """Whether it is this candidate's turn."""
-        return self.target is not None and self.target.endpoint == candidate.endpoint
+    def is_trying(self, candidate: Candidate, now: float) -> bool:
+        """Whether it is this candidate's turn, with time left."""
+        return (
+            self.target is not None and self.target.endpoint == candidate.endpoint and now < self._turn_ends
+        )
+
+    def queue(self, candidates: Sequence[Candidate]) -> None:
+        """Other candidates for the rest of the round; whose turn it is goes on."""
+        self._queue = list(candidates)
 
     def is_quiet(self, now: float) -> bool:
         """Whether the silence that makes NATs forget us must not be broken yet."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from . import messages
+from .log import TRACE
 from .messages import Message
 from .seal import Seal
 from .tunnel import Tunnel
@@ -20,7 +21,6 @@ from .values import IPAddress, IPInterface, Member
 
 log = logging.getLogger(__name__)
 
-TRACE = 5
 BATCH = 64  # datagrams of one socket handled in a turn of the loop: a flood must not starve the timers
 MAX_SAID = 1000  # different complaints remembered: a peer with a wide allowed IP has many source addresses
 

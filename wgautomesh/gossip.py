@@ -77,7 +77,7 @@ class Gossip:
 
     def introduce(self, seeker: Link, keys: Iterable[Key], now: float) -> None:
         """Bring the seeker together with those of `keys` that we are connected to: tell both at once."""
-        theirs = self.book.aged(seeker.member.key, now) or Record(seeker.member.key, 0)
+        theirs = self.book.aged(seeker.member.key, now)
         for_seeker = []
         for key in dict.fromkeys(keys):
             link = self._links.get(key)
@@ -86,12 +86,10 @@ class Gossip:
             if link.endpoint is None or seeker.endpoint is None or not self._may_introduce(seeker, link, now):
                 continue
             far, near = link.rtt or 0.0, seeker.rtt or 0.0
-            record = self.book.aged(key, now) or Record(key, 0)
-            meeting = Introduction(record, link.endpoint, rtt=far + near, wait=max(0.0, (far - near) / 2))
-            for_seeker.append(meeting)
-            counterpart = Introduction(
-                theirs, seeker.endpoint, rtt=far + near, wait=max(0.0, (near - far) / 2)
-            )
+            rtt, lead = far + near, (far - near) / 2
+            record = self.book.aged(key, now)
+            for_seeker.append(Introduction(key, record, link.endpoint, rtt, wait=max(0.0, lead)))
+            counterpart = Introduction(seeker.member.key, theirs, seeker.endpoint, rtt, wait=max(0.0, -lead))
             self._send(link, Introduce((counterpart,)))
         for message in batches(for_seeker, Introduce):
             self._send(seeker, message)

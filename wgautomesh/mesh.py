@@ -212,6 +212,11 @@ class Mesh:
             self._agent_is_down(link, now)
             return
         link.heard = now
+        if not link.agent:
+            link.agent = True
+            if link.is_up:
+                self._say(Level.INFO, link, "answers: its agent runs")
+                self.gossip.greet(link, now)
         reached = link.state in (State.TRYING, State.NO_CANDIDATE)
         match message:
             case Hello(number, digest, sees):
@@ -231,9 +236,9 @@ class Mesh:
             case Seek(keys):
                 self.gossip.introduce(link, keys, now)
             case Introduce(introductions):
-                self._learn(link, [each.record for each in introductions], now)
+                self._learn(link, [each.record for each in introductions if each.record], now)
                 for each in introductions:
-                    known = self.links.get(each.record.key)
+                    known = self.links.get(each.key)
                     if known and known is not link:
                         known.introduced = True
                         candidate = Candidate(each.at, Kind.OBSERVED, now, link.member.key, rtt=each.rtt)
@@ -335,7 +340,7 @@ class Mesh:
         link.in_place = []
         link.hands_off_until = None
         how = origin.learned_from if origin else "its own handshake"
-        agent = "" if link.agent else "; no agent answers there"
+        agent = "" if link.agent else "; its agent does not answer"
         text = f"connected at {link.endpoint} after {_duration(took)} (learned from {how}){agent}"
         self._say(Level.INFO, link, text)
         self._out.append(Save())

@@ -87,13 +87,14 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Introduction:
-    """`record` describes a member that the introducer is connected to, and sees at `at`.
+    """The introducer is connected to the member `key`, and sees it at `at`.
 
-    `rtt` is an estimate, in s, of the round trip between the two introduced; `wait`, in s, lets the first
+    `record` is what the introducer has of it, if anything. `rtt` is an estimate, in s, of the round trip between the two introduced; `wait`, in s, lets the first
     shots of both leave in the same moment.
     """
 
-    record: Record
+    key: Key
+    record: Record | None
     at: Endpoint
     rtt: float = 0.0
     wait: float = 0.0
@@ -255,13 +256,15 @@ def _unpack_record(value: object) -> Record:
 
 
 def _pack_introduction(each: Introduction) -> list[Any]:
-    return [_pack_record(each.record), each.at.pack(), round(each.rtt * 1000), round(each.wait * 1000)]
+    record = _pack_record(each.record) if each.record else None
+    return [each.key, record, each.at.pack(), round(each.rtt * 1000), round(each.wait * 1000)]
 
 
 def _unpack_introduction(value: object) -> Introduction:
-    record, at, rtt, wait = _list(value)[:4]
+    key, record, at, rtt, wait = _list(value)[:5]
     rtt_ms, wait_ms = _count(rtt, 10_000), _count(wait, 10_000)  # a longer wait would only mute the member
-    return Introduction(_unpack_record(record), _endpoint(at), rtt_ms / 1000, wait_ms / 1000)
+    known = None if record is None else _unpack_record(record)
+    return Introduction(_key(key), known, _endpoint(at), rtt_ms / 1000, wait_ms / 1000)
 
 
 def _unpack_probe(body: dict[str, Any]) -> tuple[int, int, Endpoint | None]:

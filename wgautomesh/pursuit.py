@@ -78,18 +78,20 @@ class Pursuit:
                 *(each for each in link.in_place if each.endpoint != candidate.endpoint),
             ]
             self._schedule(link, now)
-        elif link.hands_off_until is None:
+        elif link.hands_off_until is None and not attempt.is_quiet(now):
             if not known:
                 attempt.reset()
-            if attempt.is_quiet(now) or (attempt.is_trying(candidate) and not attempt.turn_is_over(now)):
-                return
-            self.start(link, now, wait)
+            order = self._order(link)
+            if link.state is State.TRYING and order and attempt.is_trying(order[0], now):
+                attempt.queue(order[1:])
+            else:
+                self.start(link, now, wait)
 
     def start(self, link: Link, now: float, wait: float = 0.0) -> None:
         """Begin a round of shots, and ask others, who may know better."""
         self.resolve(link)
         self._gossip.seek(link.member.key, now)
-        order = link.candidates.ordered(self._own_public(), self._their_public(link))
+        order = self._order(link)
         if order:
             link.happened(Event.CANDIDATE, now)
             link.attempt.begin_round(order, now, wait)
@@ -141,7 +143,7 @@ class Pursuit:
         link.told = False
         quiet = now - (link.first_unanswered or now)
         self._say(Level.WARNING, link, f"silent: no answer for {quiet:.0f} s at {link.endpoint}")
-        order = link.candidates.ordered(self._own_public(), self._their_public(link))
+        order = self._order(link)
         link.in_place = sorted(order, key=lambda each: each.endpoint == link.endpoint)
         self._gossip.forget(link.member.key)
         self._gossip.seek(link.member.key, now)
@@ -257,9 +259,12 @@ class Pursuit:
             )
         self._out.append(Readd(replace(peer, endpoint=endpoint, handshake=0, rx_bytes=0, tx_bytes=0)))
 
-    def _their_public(self, link: Link) -> Collection[IPAddress]:
+    def _order(self, link: Link) -> list[Candidate]:
+        """What is worth trying, best first."""
         record = self._gossip.book.get(link.member.key)
-        return {route.endpoint.ip for route in record.routes if route.kind is Kind.OBSERVED} if record else ()
+        routes = record.routes if record else ()
+        public = [route.endpoint.ip for route in routes if route.kind is Kind.OBSERVED]
+        return link.candidates.ordered(self._own_public(), public)
 
     def _say(self, level: Level, link: Link, text: str) -> None:
         self._out.append(Say(level, f"{link.member} {text}", link.member.key))

@@ -17,13 +17,14 @@ from .values import IPAddress
 MAX_DATAGRAM = 1232  # bytes: IPv6's minimum MTU of 1280 without the headers of IPv6 and UDP
 
 # Reasons to lose a datagram that are part of life in a mesh: no endpoint yet, no peer with this address, no
-# route, queues that are full, a packet filter.
+# route, an interface that is down, queues that are full, a packet filter.
 _LOST = frozenset(
     {
         errno.EDESTADDRREQ,
         errno.ENOKEY,
         errno.ENETUNREACH,
         errno.EHOSTUNREACH,
+        errno.ENETDOWN,
         errno.EAGAIN,
         errno.ENOBUFS,
         errno.EPERM,
@@ -68,9 +69,9 @@ class Received:
 class Tunnel:
     """Sends to and hears from the other agents, all on the same port.
 
-    OSError ENODEV, from any method: the interface is gone, and this socket stays deaf if it comes back; make a
-    new one. EADDRNOTAVAIL, when made: the interface does not have the address, or has it only tentatively yet.
-    No privilege is needed (SO_BINDTODEVICE since Linux 5.7).
+    OSError from any method: this socket is of no more use, make a new one. When sending: ENODEV, the interface
+    is gone, and should it come back, this socket stays deaf; EINVAL, the address is gone. When made:
+    EADDRNOTAVAIL, the address is not there yet, or only tentatively. No privilege is needed since Linux 5.7.
     """
 
     def __init__(self, interface: str, address: IPAddress, port: int) -> None:
@@ -157,8 +158,8 @@ _RECVERR = ((socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVER
 def _refused_by(content: bytes) -> str | None:
     """Who says by ICMP that nobody listens there, None if the error is another.
 
-    Only the word of the destination itself counts (and the tunnel proves its address): any member could send us
-    an ICMP error about a third, and have us believe that its agent is down.
+    Only the word of the destination itself counts (and the tunnel proves its address): any member could send
+    us an ICMP error about a third, and have us believe that its agent is down.
     """
     if len(content) < _EXTENDED_ERROR.size:
         return None

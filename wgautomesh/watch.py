@@ -1,8 +1,8 @@
 """The machine's interfaces and addresses, and word that they changed (rtnetlink).
 
-pyroute2 reads them; it is imported with the first read only, as it costs 18 MiB and 0.1 s and WireGuard can be
-configured before. The notifications come on a plain socket of ours: inside pyroute2 they would be moved into a
-queue by an event loop, where no selector sees them, and what they say need not be decoded at all.
+pyroute2 reads them; it is imported with the first read only, as it costs 18 MiB and 0.1 s and WireGuard can
+be configured before. The notifications come on a plain socket of ours: inside pyroute2 an event loop would
+move them into a queue, where no selector sees them, and what they say need not be decoded at all.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _LAN_KINDS = frozenset({None, "veth", "vlan", "macvlan", "ipvlan", "bond", "team
 class Interface:
     """`up`: switched on and with a carrier. `lan`: fit for beacons, see `_leads_to_lan`.
 
-    Addresses carry no scope, `index` is that of the link-local ones. Tentative ones, from which nothing can be
-    sent yet, are left out.
+    Addresses carry no scope: it is `index` for link-local ones. Tentative ones, of no use for sending
+    yet, are left out. `broadcasts` has one for each IPv4 network that is large enough, configured or not.
     """
 
     index: int
@@ -108,10 +108,14 @@ def decode(links: Iterable[Any], addresses: Iterable[Any]) -> dict[int, Interfac
         flags = message.get_attr("IFA_FLAGS") or message["flags"]
         if index not in known or address is None or flags & (_IFA_F_TENTATIVE | _IFA_F_DADFAILED):
             continue
-        ours[index].append(ip_interface((address, message["prefixlen"])))
+        mine = ip_interface((address, message["prefixlen"]))
+        ours[index].append(mine)
         broadcast = message.get_attr("IFA_BROADCAST")
         if broadcast is not None:
             broadcasts[index].append(IPv4Address(broadcast))
+        elif isinstance(mine, IPv4Interface) and mine.network.prefixlen < 31:
+            # The kernel routes it as a broadcast all the same (fib_add_ifaddr in net/ipv4/fib_frontend.c).
+            broadcasts[index].append(mine.network.broadcast_address)
     return {
         index: Interface(
             index=index,

@@ -231,7 +231,7 @@ def test_a_member_without_an_agent_is_connected_all_the_same() -> None:
     a.start()
     world.run(5)
     assert a.state(hub) is State.CONNECTED
-    assert heard(a, "no agent answers there")
+    assert heard(a, "its agent does not answer")
     readds = len(a.readds)
     world.run(120)
     assert a.state(hub) is State.CONNECTED and len(a.readds) == readds

@@ -25,10 +25,15 @@ FORBIDDEN = {
 FORBIDDEN |= {"logging", "secrets", "fcntl", "pathlib", "io", "tempfile", "nacl"}
 
 
+def source(module: str) -> str:
+    path = PACKAGE / module.replace(".", "/")
+    return (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text()
+
+
 def imports(module: str) -> set[str]:
     """Names a module of the package imports; those of the package itself begin with a dot."""
     found = set()
-    for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text())):
+    for node in ast.walk(ast.parse(source(module))):
         if isinstance(node, ast.Import):
             found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level:
@@ -62,7 +67,7 @@ def test_the_walk_would_notice() -> None:
 
 def test_the_core_uses_no_global_randomness() -> None:
     for module in reach(CORE):
-        tree = ast.parse((PACKAGE / f"{module}.py").read_text())
+        tree = ast.parse(source(module))
         names = {
             alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names
         }
