@@ -208,17 +208,24 @@ def test_a_changing_nat_reaches_a_public_node() -> None:
     assert world.run(20, until=world.connected) <= 3.0
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_twenty_percent_loss_neither_stops_the_mesh_nor_cries_wolf(seed: int) -> None:
-    world = World(seed, one_way=0.025, loss=0.2)
-    build(world, DEMO)
-    start(world)
-    world.run(10, until=world.connected)
-    up = [link.is_up for node in world.nodes.values() if node.mesh for link in node.mesh.links.values()]
-    assert all(up)
-    since = world.now
-    world.run(60)
-    assert not [text for node in world.nodes.values() for text in heard(node, "silent", since)]
+def test_twenty_percent_loss_neither_stops_the_mesh_nor_cries_wolf() -> None:
+    late = 0
+    for seed in range(20):
+        world = World(seed, one_way=0.025, loss=0.2)
+        build(world, DEMO)
+        start(world)
+
+        def all_up(world: World = world) -> bool:
+            return all(
+                link.is_up for node in world.nodes.values() if node.mesh for link in node.mesh.links.values()
+            )
+
+        late += world.run(30, until=all_up) > 10.0
+        assert all_up()
+        since = world.now
+        world.run(60)
+        assert not [text for node in world.nodes.values() for text in heard(node, "silent", since)]
+    assert late <= 1  # a single datagram in five is lost: one mesh in twenty may be unlucky
 
 
 def test_a_member_without_an_agent_is_connected_all_the_same() -> None:
