@@ -50,6 +50,7 @@ _TRIES = 3  # ICMP errors may keep coming in between, but not for ever
 
 # linux/in.h, linux/in6.h and linux/errqueue.h; the socket module has no names for them.
 _IP_RECVERR, _IPV6_RECVERR = 11, 25
+_RECVERR = ((socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVERR))
 _EXTENDED_ERROR = struct.Struct(
     "=I4B2I"
 )  # struct sock_extended_err: errno, origin, type, code, pad, info, data
@@ -69,8 +70,8 @@ class Received:
 class Tunnel:
     """Sends to and hears from the other agents, all on the same port.
 
-    OSError from any method: this socket is of no more use, make a new one. When sending: ENODEV, the interface
-    is gone, and should it come back, this socket stays deaf; EINVAL, the address is gone. When made:
+    OSError from any method: this socket is of no more use, make a new one. When sending: ENODEV, the
+    interface is gone, and should it come back, this socket stays deaf; EINVAL, the address is gone. When made:
     EADDRNOTAVAIL, the address is not there yet, or only tentatively. No privilege is needed since Linux 5.7.
     """
 
@@ -150,9 +151,6 @@ class Tunnel:
                 if (level, kind) in _RECVERR and _refused_by(content) == to[0]:
                     found.append(Received(ip_address(to[0]), refused=True))
         return found
-
-
-_RECVERR = ((socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVERR))
 
 
 def _refused_by(content: bytes) -> str | None:
