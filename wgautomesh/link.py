@@ -100,6 +100,7 @@ class Link:
         self._observed = float("-inf")
         self.blocked: str | None = None  # why this member cannot be served at all
         self.other_secret = False  # its datagrams do not open
+        self.complaint = ""  # the last reason the operator was told
         self.told = False  # the operator knows that it is connected
         self.introduced = False  # by somebody, since it was last connected
 
@@ -180,19 +181,31 @@ class Link:
             and self.heard < asked
         )
 
-    def reason(self) -> str:
-        """Why the member is not connected, in words."""
-        rounds = self.attempt.rounds
+    def reason(self, own_nat: Nat) -> str:
+        """Why the member is not connected, in words. `own_nat` is the NAT before ourselves."""
+        failed = self.attempt.rounds > 0
+        ours, theirs = own_nat is Nat.CHANGING, self.nat is Nat.CHANGING
         reasons = (
             (self.blocked is not None, self.blocked or ""),
             (self.other_secret, "it speaks with another gossip secret"),
             (not len(self.candidates), "nobody knows an endpoint"),
             (self.state is State.SILENT, "no answer any more; trying its other endpoints"),
+            (failed and ours and theirs, "both NATs change ports: map or fix a port on one side"),
             (
-                rounds > 0 and self.nat is Nat.CHANGING,
-                "its NAT changes ports, which cannot be punched from behind another NAT: "
-                "map or fix a port on either side",
+                failed and theirs,
+                "its NAT changes ports, ours lets in no stranger: map or fix a port on one side",
             ),
-            (rounds > 0, f"no handshake at any of {len(self.candidates)} endpoints"),
+            (
+                failed and ours,
+                "our NAT changes ports, its lets in no stranger: map or fix a port on one side",
+            ),
+            (
+                failed and Nat.UNKNOWN in (own_nat, self.nat),
+                "no handshake at any known endpoint; " + _ONE_OBSERVER,
+            ),
+            (failed, "no handshake at any known endpoint"),
         )
         return next((text for holds, text in reasons if holds), "trying")
+
+
+_ONE_OBSERVER = "one observer is too few to tell whether a NAT changes ports"

@@ -334,7 +334,7 @@ class Mesh:
         if link.endpoint:
             link.candidates.confirm(link.endpoint, now)
         link.proved_alive(now)
-        link.told = True
+        link.told, link.complaint = True, ""
         link.attempt.reset()
         link.introduced = False
         link.in_place = []

@@ -230,8 +230,11 @@ class Pursuit:
             attempt.be_quiet(now)
         else:
             attempt.rest(now)
-        if attempt.rounds == 1:
-            self._say(Level.INFO, link, f"not reached: {link.reason()}")
+        own = self._gossip.book.get(self._gossip.own)
+        reason = link.reason(own.nat if own else Nat.UNKNOWN)
+        if reason != link.complaint:
+            link.complaint = reason
+            self._say(Level.WARNING, link, f"not reached: {reason}")
 
     def _try_in_place(self, link: Link, now: float) -> None:
         """One endpoint after the other under the session as it is: keys survive a change of path."""
