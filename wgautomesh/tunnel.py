@@ -7,6 +7,7 @@ cryptokey routing, so its source address proves which peer sent it.
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import struct
 from dataclasses import dataclass
@@ -70,13 +71,14 @@ class Received:
 class Tunnel:
     """Sends to and hears from the other agents, all on the same port.
 
-    OSError from any method: this socket is of no more use, make a new one. When sending: ENODEV, the
-    interface is gone, and should it come back, this socket stays deaf; EINVAL, the address is gone. When made:
-    EADDRNOTAVAIL, the address is not there yet, or only tentatively. No privilege is needed since Linux 5.7.
+    OSError from any method: this socket is of no more use, make a new one. ENODEV: the interface is gone, or
+    made anew, which this socket would never notice: it stays deaf. EADDRNOTAVAIL, when made: the address is
+    not there yet, or only tentatively. No privilege is needed since Linux 5.7.
     """
 
     def __init__(self, interface: str, address: IPAddress, port: int) -> None:
-        self._address, self._port = address, port
+        self._interface, self._address, self._port = interface, address, port
+        self._index = _index(interface)
         v6 = isinstance(address, IPv6Address)
         kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         self._socket = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, kind)
@@ -102,16 +104,18 @@ class Tunnel:
 
     def send(self, to: IPAddress, data: bytes) -> bool:
         """False if the datagram was lost for a reason that is normal; True promises nothing."""
-        for _ in range(_TRIES):
+        for tries_left in reversed(range(_TRIES)):
             try:
                 self._socket.sendto(data, (str(to), self._port))
                 return True
             except OSError as failed:
-                if failed.errno in _LEFT_BY_ICMP:
+                if failed.errno in _LEFT_BY_ICMP and tries_left:
                     continue  # most likely about an earlier datagram, and cleared by being reported
-                if failed.errno in _LOST:
-                    return False
-                raise
+                if _index(self._interface) != self._index:
+                    # With the interface went the address, and kernels differ in which of the two they miss.
+                    raise OSError(errno.ENODEV, os.strerror(errno.ENODEV), self._interface) from None
+                if failed.errno not in _LOST | _LEFT_BY_ICMP:
+                    raise
         return False
 
     def receive(self, limit: int) -> list[Received]:
@@ -151,6 +155,13 @@ class Tunnel:
                 if (level, kind) in _RECVERR and _refused_by(content) == to[0]:
                     found.append(Received(ip_address(to[0]), refused=True))
         return found
+
+
+def _index(interface: str) -> int | None:
+    try:
+        return socket.if_nametoindex(interface)
+    except OSError:
+        return None
 
 
 def _refused_by(content: bytes) -> str | None:

@@ -208,3 +208,15 @@ def test_an_address_or_interface_that_is_missing_is_an_error(port: int) -> None:
     with pytest.raises(OSError) as caught:
         Tunnel("no-such", A, port)
     assert caught.value.errno == errno.ENODEV
+
+
+@pytest.mark.parametrize("code", [errno.ENODEV, errno.ENETUNREACH, errno.EINVAL])
+def test_an_interface_made_anew_is_gone_whatever_the_kernel_calls_it(
+    at: OpenTunnel, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    a = at(A)
+    failing(a, monkeypatch, *[code] * 9)
+    monkeypatch.setattr("socket.if_nametoindex", lambda name: 4711)
+    with pytest.raises(OSError) as caught:
+        a.send(B, b"lost")
+    assert caught.value.errno == errno.ENODEV
