@@ -15,6 +15,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from ipaddress import ip_address
 from pathlib import Path
 from types import FrameType, TracebackType
 
@@ -98,6 +99,15 @@ class Lab:
         for node in [self[name] for name in names] or self.nodes.values():
             node.start()
 
+    def path(self, one: Node, other: Node) -> str | None:
+        """How packets go between two nodes, by WireGuard's word at both ends: "LAN", "direct", or None.
+
+        LAN: both use the other's own address in the network they share. Direct: each uses an address at which
+        the other's site is seen from outside. None: at least one end has no session, or a wrong endpoint.
+        """
+        ways = {_way(one, other), _way(other, one)}
+        return ways.pop() if len(ways) == 1 else None
+
     # -- waiting --------------------------------------------------------------------------------------
 
     def until(
@@ -150,6 +160,17 @@ class Lab:
         )
         wg.create()
         return Node(name, box, wg, address, folder)
+
+
+def _way(here: Node, there: Node) -> str | None:
+    """The way in one direction, judged by the endpoint in use and a completed handshake."""
+    peer = here.wg.peers().get(there.key)
+    if peer is None or peer.endpoint is None or not peer.handshake:
+        return None
+    ip = ip_address(peer.endpoint.rpartition(":")[0].strip("[]"))
+    if here.box.above and here.box.above is there.box.above:
+        return "LAN" if there.box.has(ip) else None
+    return "direct" if any(box.has(ip) for box in there.box.upwards()) else None
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -70,8 +70,8 @@ class Node:
         self,
         members: Iterable[Node],
         preset: Mapping[str, str] | None = None,
-        *,
         extra: str = "",
+        /,
         **settings: Setting,
     ) -> None:
         """Write the configuration: these members, endpoints of those named in `preset`, other keys by name.
@@ -102,12 +102,20 @@ class Node:
             raise LabError(f"{self.name}'s agent runs already")
         self.started = time.time()
         with self.log.open("ab") as log:
-            self.agent = self.box.ns.spawn(
-                *through,
-                *(sys.executable, "-m", "wgautomesh", "--log-level", level, str(self.config)),
-                output=log,
-                env={"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"},
-            )
+            self.agent = self.box.ns.spawn(*self._command(through, level), output=log, env=self._environment)
+
+    def run_another(self, *through: str) -> tuple[int, str]:
+        """Run one more agent with this configuration to its end: exit code and all it wrote."""
+        with (self.folder / "another.log").open("w+b") as output:
+            another = self.box.ns.spawn(*self._command(through, "info"), output=output, env=self._environment)
+            try:
+                code = another.wait(STOP_TIME)
+            except subprocess.TimeoutExpired:
+                another.kill()
+                another.wait()
+                raise LabError(f"another agent on {self.name} did not end by itself") from None
+            output.seek(0)
+            return code, output.read().decode()
 
     def stop(self, with_signal: signal.Signals = signal.SIGTERM) -> int:
         """End the agent; its exit code. LabError if it does not end."""
@@ -174,6 +182,13 @@ class Node:
         """The last word about the link to another node, if it is "connected"."""
         changes = self.changes(other)
         return changes[-1] if changes and changes[-1].what == "connected" else None
+
+    def _command(self, through: Sequence[str], level: str) -> tuple[str, ...]:
+        return (*through, sys.executable, "-m", "wgautomesh", "--log-level", level, str(self.config))
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return {"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
 
     def _since_start(self) -> list[Line]:
         return [each for each in self.lines() if each.at >= self.started - 0.001]

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from enum import Enum, Flag, auto
 from ipaddress import IPv4Network, IPv6Network
 
-
 MESH = IPv4Network("10.77.0.0/16")
 
 

@@ -97,6 +97,14 @@ class Box:
         """The box through which this one reaches the trunk: itself, if it hangs there."""
         return self.above.outermost() if self.above else self
 
+    def upwards(self) -> list[Box]:
+        """The box itself and all routers between it and the trunk."""
+        return [self, *(self.above.upwards() if self.above else ())]
+
+    def has(self, ip: IPv4Address | IPv6Address) -> bool:
+        """Whether this is the box's address upwards."""
+        return ip in {each.ip for each in (self.v4, self.v6) if each}
+
     def address(self) -> IPv4Address | IPv6Address:
         found = self.v4 or self.v6
         if found is None:

@@ -1,0 +1,43 @@
+# One command each. As root on Debian nothing needs to be prepared: what is missing is installed first.
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast test-unit-all test-lab test-kernel bench clean
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv/dev
+PYTHON := $(VENV)/bin/python
+CHECKED := wgautomesh tests
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: $(VENV)/ready .venv/tools  ## five nodes behind NATs become a mesh while you watch (root)
+	@$(PYTHON) -m tests.lab.demo
+
+test: test-fast test-unit-all test-lab  ## everything (root)
+
+test-fast: $(VENV)/ready  ## unit tests, types and style, in seconds
+	@$(VENV)/bin/ruff check $(CHECKED)
+	@$(VENV)/bin/ruff format --check $(CHECKED)
+	@$(VENV)/bin/mypy
+	@$(PYTHON) -m pytest tests/unit
+
+test-unit-all:  ## the unit tests on every Python 3.10 to 3.13 found here
+	@tests/every_python.sh
+
+test-lab: $(VENV)/ready .venv/tools  ## agents on real interfaces behind real NATs (root)
+	@$(PYTHON) -m pytest -p no:cacheprovider --timeout 180 tests/lab
+
+bench: $(VENV)/ready .venv/tools  ## how fast, how big: a table and bench.json (root)
+	@$(PYTHON) -m tests.lab.bench
+
+clean:  ## remove what runs and tests left behind
+	rm -rf .venv build dist failures bench.json .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+	-@python3 -m tests.lab.shell
+
+# The set-up runs again when its script or the dependencies change, and costs nothing otherwise.
+$(VENV)/ready: pyproject.toml tests/setup.sh
+	@tests/setup.sh venv $(VENV)
+
+.venv/tools: tests/setup.sh
+	@tests/setup.sh tools
