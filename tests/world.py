@@ -18,7 +18,8 @@ from random import Random
 from wgautomesh import messages
 from wgautomesh.effects import Admit, Change, Effect, Look, Readd, Remove, Resolve, Say, Send
 from wgautomesh.link import State
-from wgautomesh.mesh import Mesh, Past, Surroundings
+from wgautomesh.mesh import Mesh, Past
+from wgautomesh.standpoint import Surroundings
 from wgautomesh.values import Device, Endpoint, IPAddress, Key, Member, Peer
 
 PORT = 51820

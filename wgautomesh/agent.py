@@ -24,9 +24,10 @@ from .effects import Admit, Change, Effect, Look, Readd, Remove, Resolve, Save, 
 from .exchange import Exchange, Heard, Refused, Unreadable
 from .lan import Lan
 from .log import TRACE
-from .mesh import Mesh, Past, Surroundings
+from .mesh import Mesh, Past
 from .resolver import Resolver
 from .seal import Seal
+from .standpoint import Surroundings
 from .store import Memory, Store
 from .tunnel import Tunnel
 from .values import Device, Endpoint, IPInterface, Key, key_text
@@ -36,7 +37,8 @@ from .wireguard.choose import open_wireguard
 
 log = logging.getLogger(__name__)
 
-LOOK_SPACING = 0.05  # s between two reads of the device, at least
+LOOK_SPACING = 0.05  # s between two reads of the device, on average
+LOOK_BURST = 4  # reads that may follow each other at once: shots must leave the moment news comes
 LOOK_SHARE = 20  # times as long as a read took, the next one waits: reading never takes over 5 % of the time
 RETRY = 1.0  # s between attempts to open what is not there yet
 SAVE_DELAY = 2.0  # s in which changes gather before they are written
@@ -69,6 +71,7 @@ class Agent:
         self._open_due = 0.0
         self._look_due = float("inf")
         self._look_allowed = 0.0
+        self._look_budget = 0.0
         self._save_due = float("inf")
         self._said: dict[str, str] = {}  # by topic: what was logged last, so that it is logged once
 
@@ -165,7 +168,9 @@ class Agent:
             self._trouble("reading", error, at)
             return
         after = now()
-        self._look_allowed = after + max(LOOK_SPACING, LOOK_SHARE * (after - at))
+        spacing = max(LOOK_SPACING, LOOK_SHARE * (after - at))
+        self._look_budget = max(self._look_budget, after) + spacing
+        self._look_allowed = self._look_budget - (LOOK_BURST - 1) * spacing
         self._said.pop("reading", None)
         if device.key is None or not device.listen_port:
             lacks = "private key" if device.key is None else "listen port"

@@ -88,6 +88,14 @@ _ORIGIN = {
 }
 
 
+_RANK = {
+    Kind.LAN: 2,
+    Kind.MAPPED: 3,
+    Kind.CONFIGURED: 4,
+    Kind.RESTORED: 5,
+}  # a public LAN address may be filtered
+
+
 class Candidates:
     """The candidates of one member, by endpoint."""
 
@@ -140,14 +148,14 @@ class Candidates:
         no_nat_between = any(is_private(ip) for ip in own_public)
 
         def rank(each: Candidate) -> int | None:
-            hearsay = each.source is not None and not each.answered
-            if hearsay and is_private(each.endpoint.ip) and not same_site:
-                return 5 if no_nat_between else None
-            if each.kind is Kind.LAN and (is_private(each.endpoint.ip) or each.source is None):
+            private = is_private(each.endpoint.ip)
+            if private and each.source is not None and not each.answered and not same_site:
+                return 6 if no_nat_between else None
+            if each.kind is Kind.LAN and (private or each.source is None):
                 return 0
-            if each.answered or each.kind in (Kind.LAN, Kind.OBSERVED):
+            if each.answered or each.kind is Kind.OBSERVED:
                 return 1
-            return int(each.kind)
+            return _RANK[each.kind]
 
         ranked = [(place, -each.confirmed, each) for each in self if (place := rank(each)) is not None]
         return [each for _, _, each in sorted(ranked, key=lambda entry: entry[:2])]

@@ -79,12 +79,12 @@ class Link:
         self.candidates = Candidates()
         self.attempt = Attempt(low=low, rng=rng, first=now)
         self.nat = Nat.UNKNOWN  # the NAT before the member, by its own word
-        self.due = float("inf")  # when the link wants to act
 
         self.rtt: float | None = None  # s, smoothed
         self.misses = 0
         self.patience = MISSES_TO_SILENCE
         self.agent = True  # the member's agent answers; False: only its WireGuard does
+        self.agentless_probes = 0
         self.probes: dict[int, float] = {}  # unanswered: number -> sent at
         self.first_unanswered: float | None = None
         self.heard = float("-inf")  # last sealed datagram
@@ -94,6 +94,7 @@ class Link:
         self.endpoint: Endpoint | None = None  # WireGuard's, as last read
         self.handshake = 0  # WireGuard's value, as last read; 0 after a re-add of ours
         self.handshake_changed = float("-inf")
+        self.hands_off_before = False  # in this campaign
         self.hands_off_until: float | None = None  # a handshake got through: no shots until then
         self.rx_bytes = 0
         self.rx_grew = float("-inf")  # bytes came later than this

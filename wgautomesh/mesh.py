@@ -7,34 +7,25 @@ without a session is pursued stands in `pursuit.py`, who is told what in `gossip
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from .admission import DEFAULT_ROUTE, Routing, admit
-from .candidates import Candidate, refusal
-from .effects import Admit, Effect, Level, Look, Save, Say, Send
+from .admission import Routing, admit
+from .candidates import Candidate
+from .effects import Admit, Change, Effect, Level, Look, Save, Say, Send
 from .gossip import Gossip
 from .link import MISSED_INTERVAL, MISSES_ADOPTED, PROBE_INTERVAL, Event, Link, State
-from .messages import Answer, Hello, Introduce, Kind, Message, Nat, Record, Records, Route, Seek, Summary
+from .messages import Answer, Hello, Introduce, Introduction, Kind, Message, Record, Records, Seek, Summary
 from .pursuit import Pursuit
-from .reflexive import Reflexive
-from .values import Device, Endpoint, IPAddress, IPInterface, Key, Member, Peer
+from .standpoint import Standpoint, Surroundings
+from .timers import Timers
+from .values import Device, Endpoint, IPAddress, Key, Member, Peer
 
 FRESH = 2.0  # s; an older view of the device is renewed before telling a member where we see it
 LOOK_CONNECTING = 1.0  # s between reads of the device while something is being connected
 LOOK_IDLE = 10.0  # s otherwise
 MAX_WAITING = 1024  # datagrams that wait for the next look; more in one reading interval is a flood
-MAX_LAN_ROUTES = 2  # of each IP version, in our own record
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """Our own side of the network: addresses on which others might reach us, and the mesh's own networks."""
-
-    addresses: tuple[IPInterface, ...] = ()
-    mesh: tuple[IPInterface, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +42,24 @@ class Mesh:
     def __init__(self, own: Key, members: Iterable[Member], *, rng: Random, now: float, past: Past) -> None:
         self.own = own
         self.links: dict[Key, Link] = {}
-        self.reflexive = Reflexive()
-        self.surroundings = Surroundings()
+        self.standpoint = Standpoint()
         self.made = set(past.made)
         self._rng = rng
         self._out: list[Effect] = []
         self.gossip = Gossip(own, self.links, rng, self._out)
         self._pursuit = Pursuit(
-            self.links, self.gossip, self._own_public, self._schedule, self._came_up, rng, self._out
+            self.links, self.gossip, self.standpoint.public, self._schedule, self._came_up, rng, self._out
         )
         self._device: Device | None = None
         self._routing = Routing(())
         self._looked = float("-inf")
         self._look_asked = False
         self._adopt = True  # the next look is the first of this interface
+        self._renew_sources = (
+            False  # set endpoints again: wireguard-go keeps sending from an address that is gone
+        )
         self._waiting: list[tuple[Key, Message | None]] = []
-        self._timers: list[tuple[float, Key]] = []
+        self._timers = Timers()
         for member in members:
             if member.key != own:
                 self._add(member, past.endpoints.get(member.key, ()), now)
@@ -82,15 +75,23 @@ class Mesh:
         for key, link in self.links.items():
             peer = device.peers.get(key)
             if peer:
-                before = link.endpoint
+                before, shaken = link.endpoint, link.handshake
                 link.observe(peer.endpoint, peer.handshake, peer.rx_bytes, now)
                 if link.is_up and peer.endpoint and peer.endpoint != before:
                     self._roamed(link, now)
+                if link.state is State.NO_CANDIDATE and shaken != link.handshake and not self._adopt:
+                    self._pursuit.hello(link, now)  # the member made a session: answer it
         if self._adopt:
             self._adopt = False
             self._announce(now)
             for link in self.links.values():
                 self._begin(link, now)
+        if self._renew_sources:
+            self._renew_sources = False
+            for key, link in self.links.items():
+                if link.is_up and link.endpoint:
+                    self._out.append(Change(key, endpoint=link.endpoint))
+                    self._schedule(link, now)
         waiting, self._waiting = self._waiting, []
         for key, message in waiting:
             if key in self.links:
@@ -107,8 +108,8 @@ class Mesh:
             link.told = False
             link.observe(link.endpoint, 0, 0, now)
             link.probes.clear()
-            link.due = float("inf")
-            self.reflexive.forget(key)
+            self._timers.clear(key)
+            self.standpoint.forget(key)
             self.gossip.forget(key)
         return self._take()
 
@@ -152,7 +153,7 @@ class Mesh:
 
     def network(self, surroundings: Surroundings, now: float) -> list[Effect]:
         """Our own addresses, at start and whenever they may have changed: prove all paths again."""
-        before, self.surroundings = self.surroundings, surroundings
+        before, self.standpoint.surroundings = self.standpoint.surroundings, surroundings
         if surroundings != before and not self._adopt:
             self._announce(now)
             if before != Surroundings():
@@ -168,12 +169,8 @@ class Mesh:
 
     def tick(self, now: float) -> list[Effect]:
         """Do what is due. To be called at `next_tick`; sooner or later does no harm."""
-        while self._timers and self._timers[0][0] <= now:
-            due, key = heapq.heappop(self._timers)
-            link = self.links.get(key)
-            if link is None or link.due != due:
-                continue
-            link.due = float("inf")
+        for key in self._timers.ring(now):
+            link = self.links[key]
             if link.is_up:
                 self._pursuit.probe(link, now)
             else:
@@ -184,9 +181,7 @@ class Mesh:
         return self._take()
 
     def next_tick(self) -> float:
-        while self._timers and self._stale(self._timers[0]):
-            heapq.heappop(self._timers)
-        return min(self._timers[0][0] if self._timers else float("inf"), self._next_look())
+        return min(self._timers.next(), self._next_look())
 
     def memory(self) -> Past:
         """What is worth keeping across a restart."""
@@ -213,22 +208,16 @@ class Mesh:
             return
         link.heard = now
         if not link.agent:
-            link.agent = True
-            if link.is_up:
-                self._say(Level.INFO, link, "answers: its agent runs")
-                self.gossip.greet(link, now)
+            self._agent_is_back(link, now)
         reached = link.state in (State.TRYING, State.NO_CANDIDATE)
         match message:
-            case Hello(number, digest, sees):
-                self._out.append(Send(link.member, Answer(number, self.gossip.book.digest, link.endpoint)))
-                if link.state is State.SILENT:
-                    self._pursuit.hello(link, now)  # it hears us again, or it would not have a session
-                self._seen(link, sees, now)
-            case Answer(number, digest, sees):
-                if link.probe_answered(number, now):
+            case Hello():
+                self._hello(link, message, now)
+            case Answer():
+                if link.probe_answered(message.number, now):
                     self._answered(link, now)
-                self._seen(link, sees, now)
-                self.gossip.compare(link, digest, now)
+                self._seen(link, message.sees, now)
+                self.gossip.compare(link, message.digest, now)
             case Records(records):
                 self._learn(link, records, now)
             case Summary():
@@ -236,22 +225,38 @@ class Mesh:
             case Seek(keys):
                 self.gossip.introduce(link, keys, now)
             case Introduce(introductions):
-                self._learn(link, [each.record for each in introductions if each.record], now)
-                for each in introductions:
-                    known = self.links.get(each.key)
-                    if known and known is not link:
-                        known.introduced = True
-                        candidate = Candidate(each.at, Kind.OBSERVED, now, link.member.key, rtt=each.rtt)
-                        self._offer(known, [candidate], now, wait=each.wait, fresh=True)
+                self._meet(link, introductions, now)
         if reached and link.happened(Event.REACHED, now):
             self._came_up(link, now)
+
+    def _hello(self, link: Link, hello: Hello, now: float) -> None:
+        self._out.append(Send(link.member, Answer(hello.number, self.gossip.book.digest, link.endpoint)))
+        if link.state is State.SILENT:
+            self._pursuit.hello(link, now)  # it has a session, so it may hear us again
+        self._seen(link, hello.sees, now)
+
+    def _meet(self, introducer: Link, introductions: Sequence[Introduction], now: float) -> None:
+        self._learn(introducer, [each.record for each in introductions if each.record], now)
+        for each in introductions:
+            link = self.links.get(each.key)
+            if link and link is not introducer:
+                link.introduced = True
+                candidate = Candidate(each.at, Kind.OBSERVED, now, introducer.member.key, rtt=each.rtt)
+                self._offer(link, [candidate], now, wait=each.wait, fresh=True)
 
     def _answered(self, link: Link, now: float) -> None:
         link.happened(Event.ANSWERED, now)
         if link.is_up:
-            self._schedule(link, now + PROBE_INTERVAL)
             if not link.told:
                 self._came_up(link, now)
+            interval = PROBE_INTERVAL if link.agent else self._pursuit.agentless_interval(link)
+            self._schedule(link, now + interval)
+
+    def _agent_is_back(self, link: Link, now: float) -> None:
+        link.agent, link.agentless_probes = True, 0
+        if link.is_up:
+            self._say(Level.INFO, link, "answers: its agent runs")
+            self.gossip.greet(link, now)
 
     def _agent_is_down(self, link: Link, now: float) -> None:
         self._pursuit.without_agent(link, now)
@@ -283,7 +288,7 @@ class Mesh:
         """Take in hints; `fresh` ones are acted on even if known: the other side is told now, too."""
         news, known = None, True
         for candidate in candidates:
-            if self._refuse(candidate.endpoint):
+            if self.standpoint.refuses(candidate.endpoint, self._routing):
                 continue
             is_new = link.candidates.offer(candidate)
             if is_new or (fresh and news is None):
@@ -292,15 +297,6 @@ class Mesh:
         if news and not link.blocked and not self._adopt:
             self._pursuit.news(link, news, now, wait=wait, known=known)
             self._out.append(Save())
-
-    def _refuse(self, endpoint: Endpoint) -> bool:
-        around = self.surroundings
-        if refusal(endpoint, around.addresses):
-            return True
-        if any(endpoint.ip in each.network for each in around.mesh if each.version == endpoint.ip.version):
-            return True
-        routed = self._routing.owner(endpoint.ip, longer_than=DEFAULT_ROUTE) is not None
-        return routed and not any(endpoint.ip in each.network for each in around.addresses)
 
     # -- what becomes of links ------------------------------------------------------------------------
 
@@ -339,6 +335,7 @@ class Mesh:
         link.introduced = False
         link.in_place = []
         link.hands_off_until = None
+        link.hands_off_before = False
         how = origin.learned_from if origin else "its own handshake"
         agent = "" if link.agent else "; its agent does not answer"
         text = f"connected at {link.endpoint} after {_duration(took)} (learned from {how}){agent}"
@@ -359,9 +356,11 @@ class Mesh:
             if link.is_up:
                 link.probes.clear()
                 link.first_unanswered = None
+                self._renew_sources = True
                 self._schedule(link, now)
             elif link.state is State.TRYING:
                 self._pursuit.start(link, now)
+        self._out.append(Look())
 
     def _admit(self, device: Device, now: float) -> list[Peer]:
         """Bring the interface in line with the members; returns the peers this makes."""
@@ -384,39 +383,23 @@ class Mesh:
     # -- our own side ---------------------------------------------------------------------------------
 
     def _seen(self, link: Link, sees: Endpoint | None, now: float) -> None:
-        if sees is not None and self.reflexive.seen(link.member.key, sees, now):
+        if sees is not None and self.standpoint.seen(link.member.key, sees, now):
             self._announce(now)
 
     def _announce(self, now: float) -> None:
+        """Tell how we can be reached, if that changed."""
         port = self._device.listen_port if self._device else 0
-        own = self._own_addresses()
-        routes = [Route(Kind.OBSERVED, endpoint) for endpoint in self.reflexive.public(own)]
-        for version in (4, 6):
-            lan = [each.ip for each in self.surroundings.addresses if each.version == version]
-            routes += [
-                Route(Kind.LAN, Endpoint(ip, port)) for ip in lan[:MAX_LAN_ROUTES] if not ip.is_link_local
-            ]
-        nat = self.reflexive.nat(own, port)
-        if port and self.gossip.announce(nat, routes, now) and nat is not Nat.UNKNOWN:
-            self._out.append(
-                Say(Level.DEBUG, f"others see us at {', '.join(str(r.endpoint) for r in routes)}")
-            )
-
-    def _own_addresses(self) -> Collection[IPAddress]:
-        return {each.ip for each in self.surroundings.addresses}
-
-    def _own_public(self) -> Collection[IPAddress]:
-        return {endpoint.ip for endpoint in self.reflexive.public(self._own_addresses())}
+        if not port:
+            return
+        nat, routes = self.standpoint.nat(port), self.standpoint.routes(port)
+        if self.gossip.announce(nat, routes, now):
+            where = ", ".join(str(route.endpoint) for route in routes)
+            self._out.append(Say(Level.DEBUG, f"we can be reached at {where or 'no known endpoint'}"))
 
     # -- timers and effects ---------------------------------------------------------------------------
 
     def _schedule(self, link: Link, due: float) -> None:
-        link.due = due
-        heapq.heappush(self._timers, (due, link.member.key))
-
-    def _stale(self, timer: tuple[float, Key]) -> bool:
-        link = self.links.get(timer[1])
-        return link is None or link.due != timer[0]
+        self._timers.set(link.member.key, due)
 
     def _next_look(self) -> float:
         if self._look_asked or self._adopt:

@@ -22,8 +22,10 @@ from .values import Device, Endpoint, HostPort, IPAddress, Key, Peer
 
 IN_PLACE_TURN = 0.5  # s an endpoint gets without touching the session
 HIGH_WAITS = 1.0  # s by which the higher key gives the lower one precedence after a silence
-HANDS_OFF = 12.0  # s a finished handshake is left alone though no datagram came: no agent may be there
+HANDS_OFF = 1.5  # s a finished handshake is left alone though no datagram came: a shot may have undone it
+HANDS_OFF_LONG = 12.0  # s the second time, long enough for WireGuard itself to prove that no agent is there
 HANDS_OFF_HELLO = 0.5  # s between Hellos in that time
+AGENTLESS_FIRST = 0.1  # s; the first probe after a refusal comes after twice that
 AGENTLESS_AFTER = 3.0  # s of unanswered Hellos before we say that no agent is there
 AGENTLESS_PATIENCE = 15.0  # s without a sign of WireGuard itself, where no agent answers
 
@@ -108,7 +110,12 @@ class Pursuit:
             self._missed(link, now)
         if link.is_up:
             self.hello(link, now)
-            self._schedule(link, now + (MISSED_INTERVAL if link.agent else PROBE_INTERVAL))
+            self._schedule(link, now + (MISSED_INTERVAL if link.agent else self.agentless_interval(link)))
+
+    def agentless_interval(self, link: Link) -> float:
+        """Seconds until the next probe of a member without an agent: soon at first, it may just be starting."""
+        link.agentless_probes += 1
+        return min(PROBE_INTERVAL, AGENTLESS_FIRST * 2.0 ** min(link.agentless_probes, 10))
 
     def _missed(self, link: Link, now: float) -> None:
         link.misses += 1
@@ -204,7 +211,8 @@ class Pursuit:
     def _keeps_hands_off(self, link: Link, now: float) -> bool:
         """A handshake got through: only Hellos from now on. False when that led nowhere for too long."""
         if link.hands_off_until is None:
-            link.hands_off_until = now + HANDS_OFF
+            link.hands_off_until = now + (HANDS_OFF_LONG if link.hands_off_before else HANDS_OFF)
+            link.hands_off_before = True
             link.probes.clear()
             link.first_unanswered = None
         asked = link.first_unanswered or now
