@@ -10,7 +10,7 @@ CHECKED := wgautomesh tests
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
-demo: $(VENV)/ready .venv/tools  ## five nodes behind NATs become a mesh while you watch (root)
+demo: .venv/tools $(VENV)/ready  ## five nodes behind NATs become a mesh while you watch (root)
 	@$(PYTHON) -m tests.lab.demo
 
 test: test-fast test-unit-all test-lab  ## everything (root)
@@ -24,10 +24,10 @@ test-fast: $(VENV)/ready  ## unit tests, types and style, in seconds
 test-unit-all:  ## the unit tests on every Python 3.10 to 3.13 found here
 	@tests/every_python.sh
 
-test-lab: $(VENV)/ready .venv/tools  ## agents on real interfaces behind real NATs (root)
+test-lab: .venv/tools $(VENV)/ready  ## agents on real interfaces behind real NATs (root)
 	@$(PYTHON) -m pytest -p no:cacheprovider --timeout 180 tests/lab
 
-bench: $(VENV)/ready .venv/tools  ## how fast, how big: a table and bench.json (root)
+bench: .venv/tools $(VENV)/ready  ## how fast, how big: a table and bench.json (root)
 	@$(PYTHON) -m tests.lab.bench
 
 clean:  ## remove what runs and tests left behind

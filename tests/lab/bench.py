@@ -12,6 +12,7 @@ from . import evidence, topology
 from .lab import Expectation, Lab
 from .needs import missing
 from .node import REPOSITORY, Node
+from .shell import LabError
 from .table import Screen, table
 
 RUNS = 5
@@ -140,4 +141,9 @@ def _met(one: Node, other: Node) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except LabError as error:
+        sys.exit(f"bench: {error}")
+    except KeyboardInterrupt:
+        sys.exit("bench: interrupted, everything is removed")

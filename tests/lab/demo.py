@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import dataclass
 
 from . import evidence, topology
 from .lab import Expectation, Lab
 from .needs import missing
 from .node import Node
+from .shell import LabError
 from .table import Screen, table
 
 TIME_LIMIT = 30.0  # s for the whole mesh
@@ -25,6 +27,34 @@ PICTURE = """\
 """
 
 
+@dataclass(slots=True)
+class Pair:
+    """A row of the table; None is what we do not know yet."""
+
+    one: Node
+    other: Node
+    took: float | None = None  # s from the start until both ends said they were connected
+    path: str | None = None
+    rtt: float | None = None
+
+    def look(self, lab: Lab, begin: float) -> bool:
+        """Whether the pair is connected: its agents say so, and WireGuard shows a right path at both ends."""
+        links = [self.one.link(self.other), self.other.link(self.one)]
+        self.took = max(link.at for link in links if link) - begin if all(links) else None
+        self.path = lab.path(self.one, self.other) if self.took is not None else None
+        return self.path is not None
+
+    def cells(self, screen: Screen) -> tuple[str, ...]:
+        return (
+            f"{self.one.name} – {self.other.name}",
+            screen.paint(self.path, "green") if self.path else screen.paint("not yet", "yellow"),
+            (self.path and self.other.endpoint(self.one)) or "–",
+            (self.path and self.one.endpoint(self.other)) or "–",
+            f"{self.rtt * 1000:.1f} ms" if self.rtt is not None else "–",
+            f"{self.took:.1f} s" if self.took is not None else "–",
+        )
+
+
 def main() -> int:
     screen = Screen()
     hindrance = missing()
@@ -33,83 +63,64 @@ def main() -> int:
         return 1
     with Lab(topology.demo()) as lab:
         kind = "in the kernel" if lab.kernel else "in userspace (wireguard-go)"
-        screen.print(
-            screen.paint("wgautomesh: five nodes, one preset endpoint", "bold") + f", WireGuard {kind}\n"
-        )
-        screen.print(PICTURE)
+        title = screen.paint("wgautomesh: five nodes, one preset endpoint", "bold")
+        screen.print(f"{title}, WireGuard {kind}\n\n{PICTURE}")
+        pairs = [Pair(one, other) for one, other in lab.pairs()]
         lab.configure(preset=["hub"])
         begin = time.time()
         lab.start()
+        failure = None
         try:
-            _watch(lab, screen, begin)
+            _watch(lab, pairs, screen, begin)
             lab.check_pings()
-        except Expectation as failure:
-            screen.erase()
-            screen.print(_report(lab, screen, begin))
+            for pair in pairs:
+                pair.rtt = pair.one.ping(pair.other, count=3)
+        except Expectation as expectation:
+            failure = expectation
+        screen.erase()
+        screen.print(_report(pairs, screen))
+        if failure:
             screen.print(screen.paint(f"\n  {failure}", "red"))
             screen.print(evidence.keep(lab, "demo", failure.nodes))
             return 1
-        screen.erase()
-        screen.print(_report(lab, screen, begin))
-        pairs = lab.pairs()
-        whole = max(_seconds(*pair, begin) or 0.0 for pair in pairs)
-        screen.print(
-            f"\n  all {len(pairs)} pairs direct, pings answered both ways; "
-            + screen.paint(f"mesh whole after {whole:.1f} s", "green")
-        )
+        whole = max(pair.took or 0.0 for pair in pairs)
+        done = screen.paint(f"mesh whole after {whole:.1f} s", "green")
+        screen.print(f"\n  all {len(pairs)} pairs direct, pings answered both ways; {done}")
     return 0
 
 
-def _watch(lab: Lab, screen: Screen, begin: float) -> None:
+def _watch(lab: Lab, pairs: list[Pair], screen: Screen, begin: float) -> None:
     """Show what happens until every pair is connected; Expectation after the time limit."""
-    told: set[tuple[str, str]] = set()
-    while True:
-        open_pairs = [pair for pair in lab.pairs() if _seconds(*pair, begin) is None or not lab.path(*pair)]
-        for one, other in lab.pairs():
-            pair = (one.name, other.name)
-            if (one, other) not in open_pairs and pair not in told and not screen.live:
-                told.add(pair)
-                took, path = _seconds(one, other, begin), lab.path(one, other)
-                screen.print(f"  {took:5.1f} s  {one.name} – {other.name}: {path}")
-        if not open_pairs:
+    waiting = pairs
+    while waiting:
+        done = [pair for pair in waiting if pair.look(lab, begin)]
+        waiting = [pair for pair in waiting if pair not in done]
+        for pair in done:
             if not screen.live:
-                screen.print()
-            return
-        if time.time() - begin > TIME_LIMIT:
-            raise Expectation(
-                f"{len(open_pairs)} pairs not connected after {TIME_LIMIT:.0f} s", open_pairs[0]
-            )
+                screen.print(f"  {pair.took:5.1f} s  {pair.one.name} – {pair.other.name}: {pair.path}")
+        screen.redraw(_report(pairs, screen))
         dead = next((node for node in lab.nodes.values() if not node.runs()), None)
         if dead:
             raise Expectation(f"{dead.name}'s agent ended by itself", (dead,))
-        screen.redraw(_report(lab, screen, begin, measure=False))
+        if waiting and time.time() - begin > TIME_LIMIT:
+            first = waiting[0]
+            text = f"{len(waiting)} pairs not connected after {TIME_LIMIT:.0f} s"
+            raise Expectation(text, (first.one, first.other))
         time.sleep(FRAME)
+    if not screen.live:
+        screen.print()
 
 
-def _report(lab: Lab, screen: Screen, begin: float, *, measure: bool = True) -> str:
-    rows = []
-    for one, other in lab.pairs():
-        path, took = lab.path(one, other), _seconds(one, other, begin)
-        rtt = one.ping(other, count=5) if path and measure else None
-        rows.append(
-            (
-                f"{one.name} – {other.name}",
-                screen.paint(path, "green") if path else screen.paint("none yet", "yellow"),
-                other.endpoint(one) or "–",
-                one.endpoint(other) or "–",
-                f"{rtt * 1000:.1f} ms" if rtt is not None else "–",
-                f"{took:.1f} s" if took is not None else "–",
-            )
-        )
-    head = ("pair", "path", "first is used at", "second is used at", "RTT", "after")
-    return table([screen.paint(each, "bold") for each in head], rows, right=(4, 5))
-
-
-def _seconds(one: Node, other: Node, begin: float) -> float | None:
-    """From the start until both ends said they were connected."""
-    links = (one.link(other), other.link(one))
-    return max(link.at for link in links if link) - begin if all(links) else None
+def _report(pairs: list[Pair], screen: Screen) -> str:
+    head = ("pair", "path", "first reached at", "second reached at", "RTT", "after")
+    cells = [pair.cells(screen) for pair in pairs]
+    return table([screen.paint(each, "bold") for each in head], cells, right=(4, 5))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except LabError as error:
+        sys.exit(f"demo: {error}")
+    except KeyboardInterrupt:
+        sys.exit("demo: interrupted, everything is removed")

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from . import topology
+from . import evidence, topology
 from .lab import Lab
-from .node import REPOSITORY, Node
+from .node import REPOSITORY, SECRET, Node
 from .shell import NETNS, UAPI, sweep
 from .topology import Host, Nat, Router, Topology, Versions
+from .wg import KeyPair
 
 LabOf = Callable[[Topology], Lab]
 
@@ -125,6 +126,31 @@ def test_a_moved_host_is_on_the_other_lan(lab_of: LabOf) -> None:
     tunnel(alice, carol, f"{carol.box.address()}:51820")
     assert alice.ping(carol, within=2) is not None
     assert lab.path(alice, carol) == "LAN"
+
+
+def test_evidence_has_everything_but_the_secrets(
+    lab_of: LabOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evidence, "FAILURES", tmp_path)
+    lab = lab_of(topology.pair())
+    alice, hub = lab["alice"], lab["hub"]
+    preshared = KeyPair.generate().private
+    tunnel(alice, hub, hub.public_endpoint())
+    alice.wg.set("peer", hub.key, "preshared-key", "/dev/stdin", stdin=preshared)
+    lab.configure()
+    lab.start("alice")
+    lab.until(alice.configured_at, within=10, what="alice's agent has configured WireGuard")
+    printed = evidence.keep(lab, "a test", (alice, hub))
+    (folder,) = tmp_path.iterdir()
+    assert str(folder) in printed
+    assert "configured" in printed  # the timeline
+    kept = {path.name: path.read_text() for path in folder.iterdir()}
+    assert "configured" in kept["alice.agent.log"]
+    assert hub.key in kept["alice.wireguard"]
+    assert "masquerade" in kept["north.network"]
+    assert "dport=51820" in kept["north.network"]
+    secrets = [preshared, SECRET, *(node.wg.keys.private for node in lab.nodes.values())]
+    assert not [name for name, text in kept.items() if any(secret in text for secret in secrets)]
 
 
 def left_of(pid: int) -> list[str]:
