@@ -22,6 +22,7 @@ from .values import KEY_SIZE, Endpoint, IPAddress, Key
 
 VERSION = 1
 NONCE_SIZE = 16  # bytes
+PORT_SIZE = 2  # bytes
 CHALLENGES_PER_SECOND = 5  # a challenge costs two box operations; beacons can be forged by any secret holder
 CHALLENGE_LIFETIME = 2.0  # s; a LAN answers in milliseconds
 MAX_PENDING = 64
@@ -65,7 +66,7 @@ class Beacons:
         self._own = own
         self._members = members
         self._pending: dict[bytes, _Pending] = {}
-        self._proved: dict[Key, tuple[IPAddress, float]] = {}
+        self._proved: dict[Key, IPAddress] = {}  # where each member proved to be last
         self._recent: list[float] = []  # when the last challenges left
 
     def beacon(self, addresses: Sequence[IPAddress]) -> bytes:
@@ -75,7 +76,7 @@ class Beacons:
     def receive(
         self, plain: bytes, source: IPAddress, own: Collection[IPAddress], port: int, now: float
     ) -> list[Reply | Found]:
-        """An opened datagram from an on-link address. `own` are our addresses on that LAN, `port` is WireGuard's.
+        """An opened datagram from an on-link address; `own` are ours on that LAN, `port` is WireGuard's.
 
         Anything that is not exactly right changes nothing.
         """
@@ -105,34 +106,45 @@ class Beacons:
         nonce = secrets.token_bytes(NONCE_SIZE)
         self._pending[nonce] = _Pending(key, to, now + CHALLENGE_LIFETIME)
         # The address inside keeps a third host from passing the challenge on to where the member really is.
-        boxed = Box(self._private, PublicKey(key)).encrypt(nonce + to.packed)
-        return [Reply(to, _pack(_Kind.CHALLENGE, {"k": self._own, "b": bytes(boxed)}))]
+        return [Reply(to, self._box(_Kind.CHALLENGE, key, nonce + to.packed))]
 
     def _prove(
         self, key: Key, boxed: bytes, source: IPAddress, own: Collection[IPAddress], port: int, now: float
     ) -> list[Reply | Found]:
-        box = Box(self._private, PublicKey(key))
-        opened = box.decrypt(boxed)
-        nonce, address = opened[:NONCE_SIZE], ip_address(opened[NONCE_SIZE:])
-        if address not in own:
+        nonce, address = self._unbox(_Kind.CHALLENGE, key, boxed)
+        if ip_address(address) not in own:
             return []
-        proof = box.encrypt(nonce + port.to_bytes(2, "big"))
-        replies: list[Reply | Found] = [
-            Reply(source, _pack(_Kind.PROOF, {"k": self._own, "b": bytes(proof)}))
-        ]
-        if self._proved.get(key, (None, 0.0))[0] != source:
+        proof = self._box(_Kind.PROOF, key, nonce + port.to_bytes(PORT_SIZE, "big"))
+        replies: list[Reply | Found] = [Reply(source, proof)]
+        if self._proved.get(key) != source:
             replies += self._challenge(key, source, now)  # the challenger is a neighbour of ours as well
         return replies
 
     def _check(self, key: Key, boxed: bytes, source: IPAddress, now: float) -> list[Reply | Found]:
-        opened = Box(self._private, PublicKey(key)).decrypt(boxed)
-        pending = self._pending.get(opened[:NONCE_SIZE])
+        nonce, port = self._unbox(_Kind.PROOF, key, boxed)
+        pending = self._pending.get(nonce)
         if pending is None or pending.key != key or pending.ip != source or now > pending.until:
             return []
-        del self._pending[opened[:NONCE_SIZE]]
-        port = int.from_bytes(opened[NONCE_SIZE : NONCE_SIZE + 2], "big")
-        self._proved[key] = (source, now)
-        return [Found(key, Endpoint(source, port))]
+        if len(port) != PORT_SIZE:
+            return []
+        del self._pending[nonce]
+        self._proved[key] = source
+        return [Found(key, Endpoint(source, int.from_bytes(port, "big")))]
+
+    def _box(self, kind: _Kind, key: Key, inside: bytes) -> bytes:
+        # A box opens with the keys of either end. What it says, and who says it, stands inside, or the
+        # asked one could send a challenge back relabelled as the proof.
+        boxed = Box(self._private, PublicKey(key)).encrypt(bytes([kind]) + self._own + inside)
+        return _pack(kind, {"k": self._own, "b": bytes(boxed)})
+
+    def _unbox(self, kind: _Kind, key: Key, boxed: bytes) -> tuple[bytes, bytes]:
+        """The nonce, and what follows it; ValueError or CryptoError unless `key` boxed exactly this kind."""
+        opened = Box(self._private, PublicKey(key)).decrypt(boxed)
+        label = bytes([kind]) + key
+        if not opened.startswith(label):
+            raise ValueError("another kind, or another speaker")
+        inside = opened[len(label) :]
+        return inside[:NONCE_SIZE], inside[NONCE_SIZE:]
 
 
 def _pack(kind: _Kind, body: dict[str, Any]) -> bytes:

@@ -1,0 +1,220 @@
+"""LAN beacons: two members find each other, and nobody else is ever found, whatever is replayed or forged."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nacl.exceptions import CryptoError
+from nacl.public import Box, PrivateKey, PublicKey
+
+from wgautomesh.beacon import CHALLENGE_LIFETIME, CHALLENGES_PER_SECOND, Beacons, Found, Reply
+from wgautomesh.seal import Seal
+from wgautomesh.values import Endpoint, Key
+
+BEACON, CHALLENGE, PROOF = 0, 1, 2
+PORT = 51820
+
+
+class Node:
+    """One member's Beacons, with the address and secret it has. Time stands still unless a test moves it."""
+
+    def __init__(self, number: int, members: set[Key]) -> None:
+        self.private = PrivateKey(bytes([number]) * 32)
+        self.key = Key(bytes(self.private.public_key))
+        self.ip = IPv4Address(f"192.168.1.{number}")
+        self.port = PORT + number
+        self.beacons = Beacons(bytes(self.private), self.key, lambda: members)
+        members.add(self.key)
+
+    def beacon(self) -> bytes:
+        return self.beacons.beacon([self.ip])
+
+    def hear(self, plain: bytes, source: IPv4Address, now: float = 0.0) -> list[Reply | Found]:
+        return self.beacons.receive(plain, source, [self.ip], self.port, now)
+
+
+@pytest.fixture
+def trio() -> tuple[Node, Node, Node]:
+    """Alice and Bob, and Mallory, who is a member too and knows the secret."""
+    members: set[Key] = set()
+    return Node(1, members), Node(2, members), Node(3, members)
+
+
+def only_reply(heard: list[Reply | Found]) -> Reply:
+    (reply,) = heard
+    assert isinstance(reply, Reply)
+    return reply
+
+
+def converse(start: bytes, sender: Node, hearer: Node, now: float = 0.0) -> dict[Key, list[Found]]:
+    """Deliver a datagram and everything said in answer to it; what each side found."""
+    found: dict[Key, list[Found]] = {sender.key: [], hearer.key: []}
+    wire = [(start, sender, hearer)]
+    for _ in range(20):
+        if not wire:
+            return found
+        plain, origin, target = wire.pop(0)
+        for each in target.hear(plain, origin.ip, now):
+            if isinstance(each, Found):
+                found[target.key].append(each)
+            else:
+                assert each.to == origin.ip
+                wire.append((each.plain, target, origin))
+    raise AssertionError("they never stop talking")
+
+
+def test_one_beacon_lets_both_sides_find_each_other(trio: tuple[Node, Node, Node]) -> None:
+    alice, bob, _ = trio
+    found = converse(alice.beacon(), alice, bob)
+    assert found[bob.key] == [Found(alice.key, Endpoint(alice.ip, alice.port))]
+    assert found[alice.key] == [Found(bob.key, Endpoint(bob.ip, bob.port))]
+
+
+def test_a_later_beacon_is_answered_again(trio: tuple[Node, Node, Node]) -> None:
+    alice, bob, _ = trio
+    converse(alice.beacon(), alice, bob)
+    again = converse(alice.beacon(), alice, bob, now=60.0)
+    assert again[bob.key] == [Found(alice.key, Endpoint(alice.ip, alice.port))]
+
+
+def test_what_we_say_ourselves_is_not_answered(trio: tuple[Node, Node, Node]) -> None:
+    alice, _, _ = trio
+    assert alice.hear(alice.beacon(), alice.ip) == []
+
+
+def test_strangers_are_not_answered(trio: tuple[Node, Node, Node]) -> None:
+    _, bob, _ = trio
+    stranger = Node(9, set())
+    assert bob.hear(stranger.beacon(), stranger.ip) == []
+
+
+def test_a_beacon_replayed_from_another_host_is_not_answered(trio: tuple[Node, Node, Node]) -> None:
+    alice, bob, mallory = trio
+    assert bob.hear(alice.beacon(), mallory.ip) == []
+
+
+def test_a_forged_source_gets_no_challenge_the_forger_could_read(trio: tuple[Node, Node, Node]) -> None:
+    alice, bob, _ = trio
+    assert only_reply(bob.hear(alice.beacon(), alice.ip)).to == alice.ip
+
+
+def forged_beacon(victim: Node, forger: Node) -> bytes:
+    """The secret is shared: any holder can say that a member is at the forger's own address."""
+    plain: bytes = msgpack.packb([1, BEACON, {"k": victim.key, "a": [forger.ip.packed]}])
+    return plain
+
+
+def test_a_challenge_passed_on_to_where_the_member_really_is_is_not_answered(
+    trio: tuple[Node, Node, Node],
+) -> None:
+    alice, bob, mallory = trio
+    challenge = only_reply(bob.hear(forged_beacon(alice, mallory), mallory.ip))
+    assert challenge.to == mallory.ip
+    assert alice.hear(challenge.plain, mallory.ip) == []
+    assert alice.hear(challenge.plain, bob.ip) == []
+
+
+@pytest.mark.parametrize("kind", [CHALLENGE, PROOF])
+@pytest.mark.parametrize("claimed", ["victim", "itself", "challenger"])
+def test_a_challenge_sent_back_to_the_challenger_proves_nothing(
+    trio: tuple[Node, Node, Node], kind: int, claimed: str
+) -> None:
+    # A box between two keys opens in both directions, so whoever gets a challenge can send it back.
+    alice, bob, mallory = trio
+    challenge = only_reply(bob.hear(forged_beacon(alice, mallory), mallory.ip))
+    boxed = msgpack.unpackb(challenge.plain)[2]["b"]
+    key = {"victim": alice, "itself": mallory, "challenger": bob}[claimed].key
+    assert bob.hear(msgpack.packb([1, kind, {"k": key, "b": boxed}]), mallory.ip) == []
+
+
+def test_a_proof_counts_once(trio: tuple[Node, Node, Node]) -> None:
+    alice, bob, _ = trio
+    challenge = only_reply(bob.hear(alice.beacon(), alice.ip))
+    proof = alice.hear(challenge.plain, bob.ip)[0]
+    assert isinstance(proof, Reply)
+    assert bob.hear(proof.plain, alice.ip) == [Found(alice.key, Endpoint(alice.ip, alice.port))]
+    assert bob.hear(proof.plain, alice.ip) == []
+
+
+def test_a_proof_counts_only_from_the_address_that_was_asked(trio: tuple[Node, Node, Node]) -> None:
+    alice, bob, mallory = trio
+    challenge = only_reply(bob.hear(alice.beacon(), alice.ip))
+    proof = alice.hear(challenge.plain, bob.ip)[0]
+    assert isinstance(proof, Reply)
+    assert bob.hear(proof.plain, mallory.ip) == []
+
+
+def test_a_late_proof_does_not_count(trio: tuple[Node, Node, Node]) -> None:
+    alice, bob, _ = trio
+    challenge = only_reply(bob.hear(alice.beacon(), alice.ip))
+    proof = alice.hear(challenge.plain, bob.ip)[0]
+    assert isinstance(proof, Reply)
+    assert bob.hear(proof.plain, alice.ip, now=CHALLENGE_LIFETIME + 0.1) == []
+
+
+def test_without_the_private_key_nothing_is_proved(trio: tuple[Node, Node, Node]) -> None:
+    alice, bob, mallory = trio
+    challenge = only_reply(bob.hear(forged_beacon(alice, mallory), mallory.ip))
+    boxed = msgpack.unpackb(challenge.plain)[2]["b"]
+    box = Box(mallory.private, PublicKey(bob.key))
+    with pytest.raises(CryptoError):
+        box.decrypt(boxed)
+    guess = bytes(box.encrypt(bytes(200)))
+    assert bob.hear(msgpack.packb([1, PROOF, {"k": alice.key, "b": guess}]), mallory.ip) == []
+
+
+def test_a_beacon_under_another_secret_or_purpose_does_not_open(trio: tuple[Node, Node, Node]) -> None:
+    alice, _, _ = trio
+    sealed = Seal(["the secret"], "beacon").seal(alice.beacon())
+    assert Seal(["the secret"], "beacon").open(sealed) == alice.beacon()
+    assert Seal(["another"], "beacon").open(sealed) is None
+    assert Seal(["the secret"], "gossip").open(sealed) is None
+
+
+def test_a_flood_of_beacons_costs_five_challenges_a_second() -> None:
+    members: set[Key] = set()
+    bob, *others = (Node(number, members) for number in range(1, 60))
+    asked = [sum(len(bob.hear(each.beacon(), each.ip, now)) for each in others) for now in (0.0, 0.5, 1.0)]
+    assert asked == [CHALLENGES_PER_SECOND, 0, CHALLENGES_PER_SECOND]
+
+
+def test_a_member_with_a_challenge_under_way_is_not_asked_again(trio: tuple[Node, Node, Node]) -> None:
+    alice, bob, _ = trio
+    only_reply(bob.hear(alice.beacon(), alice.ip))
+    assert bob.hear(alice.beacon(), alice.ip, now=1.5) == []
+    only_reply(bob.hear(alice.beacon(), alice.ip, now=CHALLENGE_LIFETIME + 0.1))
+
+
+nonsense = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.binary(max_size=80)
+    | st.text(max_size=40),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from("kab"), inner, max_size=3),
+    max_leaves=10,
+)
+TARGET, SPEAKER = Node(1, set()), Node(2, set())
+WELCOME = Beacons(bytes(TARGET.private), TARGET.key, lambda: {SPEAKER.key})
+
+
+@given(st.binary(max_size=200) | st.builds(msgpack.packb, nonsense))
+def test_noise_is_not_answered(noise: bytes) -> None:
+    assert WELCOME.receive(noise, SPEAKER.ip, [TARGET.ip], PORT, 0.0) == []
+
+
+@given(st.integers(0, 4), st.fixed_dictionaries({"k": st.just(SPEAKER.key), "a": nonsense, "b": nonsense}))
+def test_nonsense_in_a_members_name_finds_nobody(kind: int, body: object) -> None:
+    heard = WELCOME.receive(msgpack.packb([1, kind, body]), SPEAKER.ip, [TARGET.ip], PORT, 0.0)
+    assert not any(isinstance(each, Found) for each in heard)
+
+
+@given(st.binary(max_size=120), st.sampled_from([CHALLENGE, PROOF]))
+def test_a_members_own_box_with_anything_in_it_finds_nobody(inside: bytes, kind: int) -> None:
+    boxed = bytes(Box(SPEAKER.private, PublicKey(TARGET.key)).encrypt(inside))
+    plain = msgpack.packb([1, kind, {"k": SPEAKER.key, "b": boxed}])
+    assert WELCOME.receive(plain, SPEAKER.ip, [TARGET.ip], PORT, 0.0) == []
