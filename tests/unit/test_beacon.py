@@ -131,6 +131,19 @@ def test_a_challenge_sent_back_to_the_challenger_proves_nothing(
     assert bob.hear(msgpack.packb([1, kind, {"k": key, "b": boxed}]), mallory.ip) == []
 
 
+@pytest.mark.parametrize(("kind", "speaker", "found"), [(PROOF, 1, 1), (CHALLENGE, 1, 0), (PROOF, 2, 0)])
+def test_the_box_itself_says_what_it_is_and_who_speaks(
+    trio: tuple[Node, Node, Node], kind: int, speaker: int, found: int
+) -> None:
+    alice, bob, _ = trio
+    challenge = only_reply(bob.hear(alice.beacon(), alice.ip))
+    box = Box(alice.private, PublicKey(bob.key))
+    nonce = box.decrypt(msgpack.unpackb(challenge.plain)[2]["b"])[33:49]
+    said_by = {1: alice, 2: bob}[speaker]
+    boxed = bytes(box.encrypt(bytes([kind]) + said_by.key + nonce + PORT.to_bytes(2, "big")))
+    assert len(bob.hear(msgpack.packb([1, PROOF, {"k": alice.key, "b": boxed}]), alice.ip)) == found
+
+
 def test_a_proof_counts_once(trio: tuple[Node, Node, Node]) -> None:
     alice, bob, _ = trio
     challenge = only_reply(bob.hear(alice.beacon(), alice.ip))
