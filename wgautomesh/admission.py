@@ -83,9 +83,8 @@ def admit(device: Device, members: Collection[Member], made_before: Collection[K
         network = host_network(member.address)
         holder = holders.get(network)
         if holder is not None and holder not in keys:
-            plan.blocked[member.key] = (
-                f"{network} of {key_text(member.key)} is held by the peer {key_text(holder)}, which is no member"
-            )
+            ours, theirs = key_text(member.key), key_text(holder)
+            plan.blocked[member.key] = f"{network} of {ours} is held by the peer {theirs}, which is no member"
             continue
         peer = device.peers.get(member.key)
         if peer is None:

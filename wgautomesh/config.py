@@ -74,13 +74,14 @@ def load(
     """The configuration, None if nothing can be made of it, and all mistakes in it."""
     try:
         text = path.read_bytes().decode()
-        table = tomllib.loads(text)
     except OSError as error:
         return None, [Mistake("", f"cannot be read: {error.strerror}", fatal=True)]
     except UnicodeDecodeError as error:
         return None, [Mistake("", f"is not UTF-8 at byte {error.start}", fatal=True)]
-    except tomllib.TOMLDecodeError as error:
-        return None, [Mistake("", f"is not TOML: {error}", fatal=True)]
+    try:
+        table = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError: a number of thousands of digits, too
+        return None, [Mistake("", f"is not TOML: {_with_line(str(error), text)}", fatal=True)]
     reader = _Reader(table, environ, running=running)
     config = reader.config(path)
     fatal = any(mistake.fatal for mistake in reader.mistakes)
@@ -120,10 +121,11 @@ class _Reader:
             if "interface" not in self._table:
                 self._wrong("interface", 'is missing; write interface = "wg0"', fatal=True)
             return ""
-        if not 0 < len(name.encode()) < 16 or "/" in name or any(each.isspace() for each in name):
+        bad = any(each.isspace() or each in "/:\0" for each in name) or name in (".", "..")
+        if bad or not 0 < len(name.encode()) < 16:  # dev_valid_name() in net/core/dev.c
             self._wrong(
                 "interface",
-                f'"{name}" is no interface name: 1 to 15 characters, no space or slash',
+                f'"{name}" is no interface name: 1 to 15 characters, no space, slash or colon',
                 fatal=True,
             )
         return str(name)
@@ -138,7 +140,7 @@ class _Reader:
         return int(value)
 
     def _path(self, key: str, *, fatal: bool = False) -> Path | None:
-        """A path with its variables put in; None if it is not given, or its variable is set only at run time."""
+        """A path with its variables put in; None if not given, or if its variable is set only at run time."""
         text = self._typed(key, str, fatal=fatal)
         if text is None:
             return None
@@ -153,7 +155,9 @@ class _Reader:
             return None
         for name in unset:
             self._wrong(key, f"${name} is not set", fatal=fatal)
-        if unset:
+        if "\0" in text:
+            self._wrong(key, "is no path: it has a zero byte in it", fatal=fatal)
+        if unset or "\0" in text:
             return None
         return Path(_VARIABLE.sub(lambda match: self._environ[match[1] or match[2]], text))
 
@@ -211,14 +215,14 @@ class _Reader:
             member = self._member(entry, where)
             if member is None:
                 continue
-            if member.key in keys:
+            same_key, same_address = keys.get(member.key), addresses.get(member.address)
+            if same_key:
+                self._wrong(f"{where}.pubkey", f"{key_text(member.key)} is also the key of peers[{same_key}]")
+            if same_address:
                 self._wrong(
-                    f"{where}.pubkey", f"{key_text(member.key)} is also the key of peers[{keys[member.key]}]"
+                    f"{where}.address", f"{member.address} is also the address of peers[{same_address}]"
                 )
-            elif member.address in addresses:
-                first = addresses[member.address]
-                self._wrong(f"{where}.address", f"{member.address} is also the address of peers[{first}]")
-            else:
+            if not same_key and not same_address:
                 keys[member.key], addresses[member.address] = number, number
                 yield member
 

@@ -64,7 +64,7 @@ class Exchange:
         return bool(self._tunnels)
 
     def open(self, device: str, mine: Sequence[IPInterface], members: Sequence[IPAddress]) -> bool:
-        """Open what is missing to reach all `members` from the addresses of the device; False to try again."""
+        """Open what is missing to reach all `members` from the device's addresses; False: try again later."""
         complete = True
         for version in {ip.version for ip in members} - self._tunnels.keys():
             address = _mesh_address(version, mine, members)
@@ -116,9 +116,7 @@ class Exchange:
             try:
                 message = messages.decode(plain)
             except messages.Newer as newer:
-                self._say_once(
-                    f"{each.ip} speaks {newer}, which this version does not understand: update it here"
-                )
+                self._say_once(f"{each.ip} speaks {newer}, which is not understood here: update this node")
                 continue
             except messages.Malformed as error:
                 log.debug("malformed datagram from %s: %s", each.ip, error)

@@ -1,4 +1,7 @@
-"""The LAN sockets: one for each LAN device, bound to it, on the gossip port. What is said stands in `beacon.py`."""
+"""The LAN sockets: one for each LAN device, bound to it, on the gossip port.
+
+What is said through them stands in `beacon.py`.
+"""
 
 from __future__ import annotations
 

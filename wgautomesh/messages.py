@@ -89,8 +89,8 @@ class Record:
 class Introduction:
     """The introducer is connected to the member `key`, and sees it at `at`.
 
-    `record` is what the introducer has of it, if anything. `rtt` is an estimate, in s, of the round trip between the two introduced; `wait`, in s, lets the first
-    shots of both leave in the same moment.
+    `record` is what the introducer has of it, if anything. `rtt` is an estimate, in s, of the round trip
+    between the two introduced; `wait`, in s, lets the first shots of both leave in the same moment.
     """
 
     key: Key

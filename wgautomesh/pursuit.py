@@ -113,7 +113,7 @@ class Pursuit:
             self._schedule(link, now + (MISSED_INTERVAL if link.agent else self.agentless_interval(link)))
 
     def agentless_interval(self, link: Link) -> float:
-        """Seconds until the next probe of a member without an agent: soon at first, it may just be starting."""
+        """Seconds until the next probe of a member without an agent: soon at first, it may be starting."""
         link.agentless_probes += 1
         return min(PROBE_INTERVAL, AGENTLESS_FIRST * 2.0 ** min(link.agentless_probes, 10))
 
