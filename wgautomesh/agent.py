@@ -1,50 +1,42 @@
-"""The shell around the core: the only place that blocks, waits or reads a clock.
+"""The shell around the core: the only place that waits or reads a clock.
 
-One thread and one selector loop. It owns no decision: it brings events to `Mesh` and carries out the effects
+One thread and one selector loop. It decides nothing: it brings events to `Mesh` and carries out the effects
 that come back. Each outside thing has a module of its own; this one only connects them.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import logging
 import os
 import selectors
 import signal
-import socket
-import struct
 import time
 from collections.abc import Callable, Iterable, Sequence
 from random import Random, SystemRandom
 
 from .beacon import Beacons
-from .config import Config
-from .effects import Admit, Change, Effect, Look, Readd, Remove, Resolve, Save, Say, Send
+from .config import Config, load
+from .effects import Effect, Look, Resolve, Save, Say, Send
 from .exchange import Exchange, Heard, Refused, Unreadable
+from .interface import RETRY, Interface
 from .lan import Lan
-from .log import TRACE
+from .log import Once
 from .mesh import Mesh, Past
+from .notify import Notifier
 from .resolver import Resolver
 from .seal import Seal
 from .standpoint import Surroundings
 from .store import Memory, Store
 from .tunnel import Tunnel
-from .values import Device, Endpoint, IPInterface, Key, key_text
+from .values import Device, Endpoint, IPInterface, Key
 from .watch import Watch
-from .wireguard import WireGuard
-from .wireguard.choose import open_wireguard
 
 log = logging.getLogger(__name__)
 
-LOOK_SPACING = 0.05  # s between two reads of the device, on average
-LOOK_BURST = 4  # reads that may follow each other at once: shots must leave the moment news comes
-LOOK_SHARE = 20  # times as long as a read took, the next one waits: reading never takes over 5 % of the time
-RETRY = 1.0  # s between attempts to open what is not there yet
 SAVE_DELAY = 2.0  # s in which changes gather before they are written
 SAVE_RETRY = 30.0  # s after a failed write
 WOKE = 5.0  # s by which a wait may be too long before we conclude that we were suspended
-SIOCGIFFLAGS, IFF_UP = 0x8913, 0x1  # linux/sockios.h, linux/if.h
+FIXED = ("interface", "gossip_port")  # settings that a reload cannot change
 
 
 def now() -> float:
@@ -55,25 +47,23 @@ def now() -> float:
 class Agent:
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._store = Store(config.persist_file) if config.persist_file else None
-        self._past = Past()
+        self._once = Once(log)
         self._selector = selectors.DefaultSelector()
+        self._interface = Interface(config.interface, self._lost)
         self._gossip = Exchange(
             self._selector, Seal(config.secrets, "gossip"), config.gossip_port, self._hear
         )
-        self._wireguard: WireGuard | None = None
+        self._lan = self._discovery()
+        self._notify = Notifier()
+        self._past = Past()
         self._device: Device | None = None
         self._mesh: Mesh | None = None
         self._watch: Watch | None = None
         self._resolver: Resolver | None = None
-        self._lan = self._discovery()
-        self._stopping = False
-        self._open_due = 0.0
-        self._look_due = float("inf")
-        self._look_allowed = 0.0
-        self._look_budget = 0.0
+        self._told: set[int] = set()  # signals that came
+        self._gossip_due = float("inf")
         self._save_due = float("inf")
-        self._said: dict[str, str] = {}  # by topic: what was logged last, so that it is logged once
+        self._alive_due = 0.0
 
     # -- life -----------------------------------------------------------------------------------------
 
@@ -82,7 +72,7 @@ class Agent:
         self._listen_for_signals()
         self._remember()
         try:
-            while not self._stopping:
+            while not self._told & {signal.SIGTERM, signal.SIGINT}:
                 self._turn()
         finally:
             self._stop()
@@ -90,142 +80,130 @@ class Agent:
     def _turn(self) -> None:
         """One turn of the loop: wait for something to happen, then do all that is due."""
         began = now()
-        wait = max(0.0, self._next_due() - began)
-        for key, _ in self._selector.select(min(wait, 3600.0)):
+        wait = min(max(0.0, self._next_due() - began), 3600.0)
+        for key, _ in self._selector.select(wait):
             handle: Callable[[float], None] = key.data
             handle(now())
         at = now()
+        if signal.SIGHUP in self._told:
+            self._told.discard(signal.SIGHUP)
+            self._reload(at)
         if self._mesh and at > began + wait + WOKE:
             log.info("woke up after %.0f s", at - began - wait)
             self._apply(self._mesh.woke(at), at)
-        if self._mesh and self._wireguard:
+        if self._mesh and self._interface.is_open:
             self._apply(self._mesh.tick(at), at)
+        device = self._interface.turn(at)
+        if device:
+            self._see(device, at)
+        elif not self._interface.is_open:
+            self._start_watching()  # tells when it comes
         if self._lan:
             self._lan.tick(at)
-        if at >= self._open_due and self._wireguard is None:
-            self._open(at)
-        if at >= self._look_due:
-            self._look(at)
-        if self._wireguard and at >= self._open_due:
+        if at >= self._gossip_due:
             self._open_gossip(at)
         if at >= self._save_due:
             self._save(at)
+        if at >= self._alive_due:
+            self._notify.alive()
+            self._alive_due = at + self._notify.watchdog
 
     def _next_due(self) -> float:
-        due = [self._open_due, self._look_due, self._save_due]
-        if self._mesh and self._wireguard:
-            due.append(max(self._mesh.next_tick(), 0.0))
+        due = [self._interface.next_due(), self._gossip_due, self._save_due, self._alive_due]
+        if self._mesh and self._interface.is_open:
+            due.append(self._mesh.next_tick())
         if self._lan:
             due.append(self._lan.next_tick())
         return min(due)
 
     def _listen_for_signals(self) -> None:
-        heard, told = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.set_wakeup_fd(told, warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_stop_signal)
+        heard, tell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda number, _: self._told.add(number))
         self._selector.register(heard, selectors.EVENT_READ, lambda _: os.read(heard, 64))
 
-    def _on_stop_signal(self, *_: object) -> None:
-        self._stopping = True
+    def _reload(self, at: float) -> None:
+        """Read the file again and apply the difference; a broken one changes nothing."""
+        self._notify.reloading()
+        config, mistakes = load(self._config.path, running=True)
+        for mistake in mistakes:
+            log.error("%s: %s", self._config.path, mistake)
+        if config is None:
+            log.error("%s is not used: going on as before", self._config.path)
+        elif any(getattr(config, key) != getattr(self._config, key) for key in FIXED):
+            log.error("%s: %s cannot change while running: restart", self._config.path, " and ".join(FIXED))
+        else:
+            self._reconfigure(config, at)
+            log.info("reloaded: %d members", len(config.members))
+        self._notify.ready()
+
+    def _reconfigure(self, config: Config, at: float) -> None:
+        before, self._config = self._config, config
+        self._gossip.reseal(Seal(config.secrets, "gossip"))
+        if (config.secrets, config.lan_discovery) != (before.secrets, before.lan_discovery):
+            if self._lan:
+                self._lan.close()
+            self._lan = self._discovery()
+            self._identify()
+            self._survey(at)
+        if self._mesh:
+            self._apply(self._mesh.reconfigure(config.members, at), at)
+            self._open_gossip(at)
+        self._save_due = at
 
     def _stop(self) -> None:
-        if self._mesh and self._save_due != float("inf"):
+        self._notify.stopping()
+        if self._save_due != float("inf"):
             self._save(now())
         log.info("stopped; peers and sessions stay as they are")
 
     # -- the interface --------------------------------------------------------------------------------
 
-    def _open(self, at: float) -> None:
-        name = self._config.interface
-        self._open_due = at + RETRY
-        try:
-            if not _is_up(name):
-                self._say_once("interface", f"{name} is down: waiting for it")
-                return
-            self._wireguard = open_wireguard(name)
-        except PermissionError:
-            raise
-        except OSError as error:
-            if error.errno == errno.ENODEV:
-                self._say_once("interface", f"{name} does not exist yet: waiting for it")
-            else:
-                self._say_once("interface", f"{name}: {error}", logging.ERROR)
-            if self._watch is None:
-                self._start_watching()
-            return
-        self._look_due = at
-
-    def _look(self, at: float) -> None:
-        """Read the device and let the core see it, unless we did a moment ago."""
-        if self._wireguard is None or at < self._look_allowed:
-            self._look_due = self._look_allowed if self._wireguard else float("inf")
-            return
-        self._look_due = float("inf")
-        try:
-            device = self._wireguard.read()
-        except OSError as error:
-            self._trouble("reading", error, at)
-            return
-        after = now()
-        spacing = max(LOOK_SPACING, LOOK_SHARE * (after - at))
-        self._look_budget = max(self._look_budget, after) + spacing
-        self._look_allowed = self._look_budget - (LOOK_BURST - 1) * spacing
-        self._said.pop("reading", None)
-        if device.key is None or not device.listen_port:
-            lacks = "private key" if device.key is None else "listen port"
-            self._say_once("interface", f"{device.name} has no {lacks} yet: waiting for it")
-            self._look_due = after + RETRY
-            return
-        self._see(device, after)
-
     def _see(self, device: Device, at: float) -> None:
-        if self._device and self._device.index != device.index:
-            self._gossip.close()
-            if self._mesh:
-                self._apply(self._mesh.gone(at), at)
-        if self._mesh is None or self._mesh.own != device.key:
-            assert device.key is not None  # noqa: S101 - `_look` waits for it
-            past = self._mesh.memory() if self._mesh else self._past
-            # The core wants reproducible randomness; nothing in it is secret.
-            rng = Random(SystemRandom().getrandbits(64))  # noqa: S311
-            self._mesh = Mesh(device.key, self._config.members, rng=rng, now=at, past=past)
-        if self._lan and device.private_key and (self._device is None or self._device.key != device.key):
-            self._lan.identify(
-                Beacons(device.private_key, device.key, self._mesh.links.keys), device.listen_port
-            )
         known, self._device = self._device, device
-        self._apply(self._mesh.device(device, at), at)
-        if known is None or self._said.get("interface"):
-            self._said.pop("interface", None)
-            count = len(self._mesh.links)
-            log.info(
-                "%s configured: %d members, listening on port %d", device.name, count, device.listen_port
-            )
-            self._start_watching()
+        if self._mesh and known and known.index != device.index:
+            self._gossip.close()
+            self._apply(self._mesh.gone(at), at)
+        if self._mesh is None or self._mesh.own != device.key:
+            self._begin(device, at)
+        if self._mesh:
+            self._apply(self._mesh.device(device, at), at)
+            self._notify.status(self._status(self._mesh))
+        if known is None or known.index != device.index or not self._gossip.is_open:
+            count = len(self._mesh.links) if self._mesh else 0
+            text = f"{device.name} configured: {count} members, listening on port {device.listen_port}"
+            self._once.say("configured", text, logging.INFO)
             self._open_gossip(at)
+            self._notify.ready()
+
+    def _begin(self, device: Device, at: float) -> None:
+        """We know who we are."""
+        if device.key is None:
+            return
+        past = self._mesh.memory() if self._mesh else self._past
+        # The core wants reproducible randomness; nothing in it is secret.
+        rng = Random(SystemRandom().getrandbits(64))  # noqa: S311
+        self._mesh = Mesh(device.key, self._config.members, rng=rng, now=at, past=past)
+        self._identify()
+
+    def _identify(self) -> None:
+        device, mesh = self._device, self._mesh
+        if self._lan and mesh and device and device.private_key:
+            self._lan.identify(Beacons(device.private_key, mesh.own, mesh.links.keys), device.listen_port)
 
     def _lost(self, at: float) -> None:
-        """The interface vanished: wait for it to come back."""
-        self._say_once("interface", f"{self._config.interface} is gone: waiting for it")
-        if self._wireguard:
-            self._wireguard.close()
-        self._wireguard = None
-        self._look_due = float("inf")
-        self._open_due = at
+        """The interface vanished."""
+        self._once.over("configured")
         self._gossip.close()
+        self._gossip_due = float("inf")
         if self._mesh:
             self._apply(self._mesh.gone(at), at)
 
-    def _trouble(self, doing: str, error: OSError, at: float) -> None:
-        """A call to WireGuard failed: lost, or worth one line and another try."""
-        if error.errno in (errno.ENODEV, errno.ENXIO):
-            self._lost(at)
-        elif isinstance(error, PermissionError) and self._device is None:
-            raise error
-        else:
-            self._say_once(doing, f"{self._config.interface}: {doing} failed: {error}", logging.ERROR)
-            self._look_due = min(self._look_due, at + RETRY)
+    @staticmethod
+    def _status(mesh: Mesh) -> str:
+        up = sum(link.is_up for link in mesh.links.values())
+        return f"{up} of {len(mesh.links)} peers connected"
 
     # -- effects --------------------------------------------------------------------------------------
 
@@ -235,7 +213,7 @@ class Agent:
                 case Send():
                     self._send(effect, at)
                 case Look():
-                    self._look_due = min(self._look_due, max(at, self._look_allowed))
+                    self._interface.look(at)
                 case Save():
                     self._save_due = min(self._save_due, at + SAVE_DELAY)
                 case Say(level, text):
@@ -243,27 +221,7 @@ class Agent:
                 case Resolve(key, host, port):
                     self._start_resolver().ask(key, host, port)
                 case _:
-                    self._configure(effect, at)
-
-    def _configure(self, effect: Admit | Change | Readd | Remove, at: float) -> None:
-        if self._wireguard is None:
-            return
-        log.log(TRACE, "%s", effect)
-        try:
-            match effect:
-                case Admit(peer):
-                    self._wireguard.add(peer)
-                case Change(key, endpoint, keepalive, allowed_ips):
-                    self._wireguard.update(
-                        key, endpoint=endpoint, keepalive=keepalive, allowed_ips=allowed_ips
-                    )
-                case Readd(peer):
-                    self._wireguard.readd(peer)
-                case Remove(key):
-                    self._wireguard.remove(key)
-                    log.info("%s… is no member any more: removed", key_text(key)[:10])
-        except OSError as error:
-            self._trouble("configuring", error, at)
+                    self._interface.configure(effect, at)
 
     def _send(self, effect: Send, at: float) -> None:
         if not self._gossip.is_open:
@@ -273,28 +231,24 @@ class Agent:
         except OSError as error:
             self._gossip_broke(error, at)
 
-    def _say_once(self, topic: str, text: str, level: int = logging.WARNING) -> None:
-        if self._said.get(topic) != text:
-            self._said[topic] = text
-            log.log(level, "%s", text)
-
     # -- gossip ---------------------------------------------------------------------------------------
 
     def _open_gossip(self, at: float) -> None:
-        self._open_due = float("inf")
-        if self._device is None or self._mesh is None or self._wireguard is None:
+        """Open what is missing; every member is on the interface by now, so nobody else has its address."""
+        self._gossip_due = float("inf")
+        if self._device is None or self._mesh is None or not self._interface.is_open:
             return
         self._start_watching()
         members = [link.member.address for link in self._mesh.links.values()]
         if not self._gossip.open(self._device.name, self._interface_addresses(), members):
-            self._open_due = at + RETRY
+            self._gossip_due = at + RETRY
 
     def _gossip_broke(self, error: OSError, at: float) -> None:
         """The socket is of no use any more: its device was deleted, or made anew."""
         log.debug("gossip socket: %s", error)
         self._gossip.close()
-        self._look_due = min(self._look_due, at)
-        self._open_due = min(self._open_due, at + RETRY)
+        self._interface.look(at)
+        self._gossip_due = min(self._gossip_due, at + RETRY)
 
     def _hear(self, tunnel: Tunnel, at: float) -> None:
         if self._mesh is None:
@@ -327,39 +281,26 @@ class Agent:
     def _network_changed(self, at: float) -> None:
         if self._watch and self._watch.drain():
             self._survey(at)
-            if self._wireguard is None or not self._gossip.is_open:
-                self._open_due = at
+            if not self._interface.is_open:
+                self._interface.hurry(at)
+            elif not self._gossip.is_open:
+                self._gossip_due = at
 
     def _survey(self, at: float) -> None:
         """Tell the core and the LAN what our side of the network looks like now."""
-        assert self._watch is not None  # noqa: S101
+        if self._watch is None:
+            return
         interfaces = self._watch.interfaces()
-        if self._device and self._device.index not in interfaces:
-            self._lost(at)
+        if self._interface.is_open and self._device and self._device.index not in interfaces:
+            self._interface.gone(at)
         mine = interfaces.get(self._device.index) if self._device else None
         lans = [each for each in interfaces.values() if each.lan]
         if self._lan:
             self._lan.update(lans, at)
-        addresses = tuple(sorted((ip for each in lans for ip in each.addresses), key=str))
         if self._mesh:
+            addresses = tuple(sorted((ip for each in lans for ip in each.addresses), key=str))
             around = Surroundings(addresses, tuple(mine.addresses) if mine else ())
             self._apply(self._mesh.network(around, at), at)
-
-    def _start_resolver(self) -> Resolver:
-        if self._resolver is None:
-            self._resolver = Resolver()
-            self._selector.register(self._resolver, selectors.EVENT_READ, self._resolved)
-        return self._resolver
-
-    def _resolved(self, at: float) -> None:
-        for answer in self._start_resolver().answers():
-            topic = f"dns {answer.host}"
-            if answer.error:
-                self._say_once(topic, f"{answer.host} does not resolve: {answer.error}")
-            else:
-                self._said.pop(topic, None)
-            if self._mesh and answer.endpoints:
-                self._apply(self._mesh.resolved(answer.key, answer.endpoints, at), at)
 
     def _discovery(self) -> Lan | None:
         if not self._config.lan_discovery:
@@ -375,39 +316,46 @@ class Agent:
         if self._mesh:
             self._apply(self._mesh.found_on_lan(key, endpoint, at), at)
 
+    def _start_resolver(self) -> Resolver:
+        if self._resolver is None:
+            self._resolver = Resolver()
+            self._selector.register(self._resolver, selectors.EVENT_READ, self._resolved)
+        return self._resolver
+
+    def _resolved(self, at: float) -> None:
+        for answer in self._start_resolver().answers():
+            topic = f"dns {answer.host}"
+            if answer.error:
+                self._once.say(topic, f"{answer.host} does not resolve: {answer.error}")
+            else:
+                self._once.over(topic)
+            if self._mesh and answer.endpoints:
+                self._apply(self._mesh.resolved(answer.key, answer.endpoints, at), at)
+
     # -- memory ---------------------------------------------------------------------------------------
 
     def _remember(self) -> None:
-        if self._store is None:
+        if self._config.persist_file is None:
             return
-        memory, warning = self._store.load()
+        memory, warning = Store(self._config.persist_file).load()
         if warning:
             log.warning("%s", warning)
         self._past = Past(memory.endpoints, memory.added)
 
     def _save(self, at: float) -> None:
         self._save_due = float("inf")
-        if self._store is None or self._mesh is None:
+        path = self._config.persist_file
+        if path is None or self._mesh is None:
             return
         past = self._mesh.memory()
-        memory = Memory(
-            added=past.made, endpoints={key: tuple(kept)[:4] for key, kept in past.endpoints.items()}
-        )
+        memory = Memory(added=past.made, endpoints={key: tuple(kept) for key, kept in past.endpoints.items()})
         try:
-            self._store.save(memory)
+            Store(path).save(memory)
         except OSError as error:
-            self._say_once("save", f"cannot write {self._config.persist_file}: {error}; going on without")
+            self._once.say("save", f"cannot write {path}: {error.strerror or error}; going on without")
             self._save_due = at + SAVE_RETRY
         else:
-            self._said.pop("save", None)
-
-
-def _is_up(name: str) -> bool:
-    """Whether the interface is set up. Raises OSError with ENODEV if there is none of that name."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        request = struct.pack("16sH14x", name.encode(), 0)
-        _, flags = struct.unpack("16sH14x", fcntl.ioctl(probe, SIOCGIFFLAGS, request))
-        return bool(flags & IFF_UP)
+            self._once.over("save")
 
 
 def run(config: Config) -> None:

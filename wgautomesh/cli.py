@@ -12,7 +12,7 @@ from pathlib import Path
 from . import __version__
 from .config import DEFAULT_PATH, Config, Mistake, load
 from .lock import Held, hold
-from .log import LEVELS, set_up
+from .log import LEVELS, one_line, set_up
 
 log = logging.getLogger(__name__)
 
@@ -41,14 +41,14 @@ def check(path: Path) -> int:
     """Print every mistake on a line of its own. Touches nothing."""
     config, mistakes = load(path, running=False)
     for mistake in mistakes:
-        print(_line(path, mistake))
+        _print(_line(path, mistake))
     for note in config.notes if config else ():
-        print(f"{path}: {note}")
+        _print(f"{path}: {note}")
     if mistakes:
-        print(f"{path}: {len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}")
+        _print(f"{path}: {len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}")
         return 1
     assert config is not None  # noqa: S101 - without a mistake there is a configuration
-    print(f"{path}: ok: interface {config.interface}, {len(config.members)} peers")
+    _print(f"{path}: ok: interface {config.interface}, {len(config.members)} peers")
     return 0
 
 
@@ -78,6 +78,12 @@ def _run(config: Config) -> int:
         log.error("%s", error.strerror or error)
         return 1
     return 0
+
+
+def _print(text: str) -> None:
+    """One line, also on a terminal that cannot show every letter."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"  # None: stdout is closed
+    print(one_line(text).encode(encoding, "backslashreplace").decode(encoding))
 
 
 def _line(path: Path, mistake: Mistake) -> str:

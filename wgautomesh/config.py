@@ -125,7 +125,7 @@ class _Reader:
         if bad or not 0 < len(name.encode()) < 16:  # dev_valid_name() in net/core/dev.c
             self._wrong(
                 "interface",
-                f'"{name}" is no interface name: 1 to 15 characters, no space, slash or colon',
+                f'"{name}" is no interface name: 1 to 15 characters, no space or slash',
                 fatal=True,
             )
         return str(name)
@@ -135,7 +135,7 @@ class _Reader:
         if value is None:
             return default
         if not lowest <= value <= 65535:
-            self._wrong(key, f"{value} is no port; write a number from {lowest} to 65535")
+            self._wrong(key, f"is no port; write a number from {lowest} to 65535")
             return default
         return int(value)
 
@@ -205,41 +205,34 @@ class _Reader:
         if not isinstance(entries, list):
             self._wrong("peers", "is not a list; write each peer under a line [[peers]]", fatal=True)
             return
-        keys: dict[Key, int] = {}
-        addresses: dict[IPAddress, int] = {}
+        taken: dict[Key | IPAddress, int] = {}  # by which entry
         for number, entry in enumerate(entries, start=1):
             where = f"peers[{number}]"
             if not isinstance(entry, dict):
                 self._wrong(where, "is not a table; write each peer under a line [[peers]]")
                 continue
-            member = self._member(entry, where)
-            if member is None:
-                continue
-            same_key, same_address = keys.get(member.key), addresses.get(member.address)
-            if same_key:
-                self._wrong(f"{where}.pubkey", f"{key_text(member.key)} is also the key of peers[{same_key}]")
-            if same_address:
-                self._wrong(
-                    f"{where}.address", f"{member.address} is also the address of peers[{same_address}]"
-                )
-            if not same_key and not same_address:
-                keys[member.key], addresses[member.address] = number, number
-                yield member
+            self._unknown(entry, _PEER_KEYS, f"{where}.")
+            name = self._name(entry, where)
+            wrong_before = len(self.mistakes)  # what was wrong so far leaves nobody out
+            key, address = self._key(entry, where), self._address(entry, where)
+            if key is not None and key in taken:
+                self._wrong(f"{where}.pubkey", f"{key_text(key)} is also the key of peers[{taken[key]}]")
+            if address is not None and address in taken:
+                self._wrong(f"{where}.address", f"{address} is also the address of peers[{taken[address]}]")
+            endpoint = self._endpoint(entry, where)
+            good = len(self.mistakes) == wrong_before
+            # An entry that is left out claims nothing while running; `check` names all mistakes at once.
+            if good or not self._running:
+                taken |= {each: number for each in (key, address) if each is not None and each not in taken}
+            if key is not None and address is not None and good:
+                yield Member(key, address, endpoint, name)
 
-    def _member(self, entry: dict[str, Any], where: str) -> Member | None:
-        self._unknown(entry, _PEER_KEYS, f"{where}.")
-        wrong_before = len(self.mistakes)
-        key = self._key(entry, where)
-        address = self._address(entry, where)
-        endpoint = self._endpoint(entry, where)
+    def _name(self, entry: dict[str, Any], where: str) -> str | None:
         name = entry.get("name")
-        if name is not None and (not isinstance(name, str) or not name.strip() or not name.isprintable()):
-            self._wrong(f"{where}.name", 'is no name; write a short text such as name = "attic"')
-            name = None
-        fatal_here = [each for each in self.mistakes[wrong_before:] if not each.where.endswith(".name")]
-        if key is None or address is None or fatal_here:
-            return None
-        return Member(key, address, endpoint, name)
+        if name is None or (isinstance(name, str) and name.strip() and name.isprintable()):
+            return name
+        self._wrong(f"{where}.name", 'is no name; write a short text such as name = "attic"')
+        return None
 
     def _key(self, entry: dict[str, Any], where: str) -> Key | None:
         text = self._text(entry, "pubkey", where, "the peer's public key, as wg show prints it")
@@ -265,7 +258,8 @@ class _Reader:
         if slash:
             self._wrong(where, f'"{text}" is a network; write "{plain}"')
             return None
-        if address.is_multicast or address.is_loopback or address.is_unspecified or address.is_link_local:
+        nobody = address.is_multicast or address.is_loopback or address.is_unspecified
+        if nobody or address.is_link_local or "%" in plain or plain == "255.255.255.255":
             self._wrong(where, f'"{text}" is not an address a host can have in a mesh')
             return None
         return address
@@ -323,8 +317,16 @@ _NOUNS: dict[type, str] = {
     bool: "true or false",
     list: "a list",
     dict: "a table",
+    float: "a fraction",
 }
 
 
 def _kind(value: object) -> str:
-    return _NOUNS.get(type(value), type(value).__name__)
+    return _NOUNS.get(type(value), "a date or time")  # TOML knows no other kind
+
+
+def _with_line(error: str, text: str) -> str:
+    """The parser says "at end of document" where the mistake is on the last line: editors want a number."""
+    last = text.count("\n") + 1
+    column = len(text) - text.rfind("\n")
+    return error.replace("at end of document", f"at line {last}, column {column}")

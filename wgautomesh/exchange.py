@@ -63,6 +63,9 @@ class Exchange:
     def is_open(self) -> bool:
         return bool(self._tunnels)
 
+    def reseal(self, seal: Seal) -> None:
+        self._seal = seal
+
     def open(self, device: str, mine: Sequence[IPInterface], members: Sequence[IPAddress]) -> bool:
         """Open what is missing to reach all `members` from the device's addresses; False: try again later."""
         complete = True

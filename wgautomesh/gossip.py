@@ -135,6 +135,12 @@ class Gossip:
         """The link is down: the next comparison with this member may come at once."""
         self._compared.pop(key, None)
 
+    def drop(self, key: Key) -> None:
+        """No member any more: nothing is said of it from now on."""
+        self.forget(key)
+        self._sought.pop(key, None)
+        self.book.drop(key)
+
     def _outbid(self, record: Record, now: float) -> None:
         held = self.book.get(self.own)
         if held is None or record.version == held.version or not record.newer_than(held):

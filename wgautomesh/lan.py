@@ -65,6 +65,10 @@ class Lan:
                 self._open(interface)
         self._due = [now + delay for delay in CHANGE_BEACONS]
 
+    def close(self) -> None:
+        for index in list(self._ports):
+            self._close(index)
+
     def next_tick(self) -> float:
         return min(self._due, default=float("inf")) if self._beacons else float("inf")
 

@@ -55,6 +55,7 @@ class Mesh:
         self._looked = float("-inf")
         self._look_asked = False
         self._adopt = True  # the next look is the first of this interface
+        self._joined: list[Key] = []  # members that came while it ran: they begin with the next look
         self._renew_sources = (
             False  # set endpoints again: wireguard-go keeps sending from an address that is gone
         )
@@ -84,8 +85,10 @@ class Mesh:
         if self._adopt:
             self._adopt = False
             self._announce(now)
-            for link in self.links.values():
-                self._begin(link, now)
+            self._joined = list(self.links)
+        for key in self._joined:
+            self._begin(self.links[key], now)
+        self._joined.clear()
         if self._renew_sources:
             self._renew_sources = False
             for key, link in self.links.items():
@@ -165,6 +168,23 @@ class Mesh:
         for link in self.links.values():
             link.patience = min(link.patience, MISSES_ADOPTED)
         self._prove_all(now)
+        return self._take()
+
+    def reconfigure(self, members: Iterable[Member], now: float) -> list[Effect]:
+        """Another member list. Links of those that stay are not touched."""
+        wanted = {member.key: member for member in members if member.key != self.own}
+        for key in [key for key in self.links if key not in wanted]:
+            self._drop(key)
+        for key, member in wanted.items():
+            link = self.links.get(key)
+            if link is None:
+                self._add(member, (), now)
+                self._joined.append(key)
+            elif member != link.member:
+                link.member = member
+                if isinstance(member.endpoint, Endpoint):
+                    self._offer(link, [Candidate(member.endpoint, Kind.CONFIGURED, now)], now)
+        self._out.append(Look())  # admits and removes peers
         return self._take()
 
     def tick(self, now: float) -> list[Effect]:
@@ -307,6 +327,14 @@ class Mesh:
             link.candidates.offer(Candidate(member.endpoint, Kind.CONFIGURED, now))
         for age, endpoint in enumerate(restored):
             link.candidates.offer(Candidate(endpoint, Kind.RESTORED, now - age))
+
+    def _drop(self, key: Key) -> None:
+        del self.links[key]
+        self._timers.clear(key)
+        self.standpoint.forget(key)
+        self.gossip.drop(key)
+        if key in self._joined:
+            self._joined.remove(key)
 
     def _begin(self, link: Link, now: float) -> None:
         """First look at this member on this interface: go on with its session, or try to reach it."""
