@@ -1,0 +1,75 @@
+"""Another member list while the mesh runs, and what systemd hears of it."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+from tests.unit.test_scenarios import TWO_NATS, formed
+from tests.world import Node, World, build
+from wgautomesh.notify import Notifier
+
+
+def reconfigure(node: Node, names: tuple[str, ...]) -> None:
+    assert node.mesh
+    node.members = [node.world.nodes[name].member for name in names]
+    node.apply(node.mesh.reconfigure(node.members, node.world.now))
+
+
+def test_links_that_stay_keep_their_session() -> None:
+    world = formed()
+    hub, a, b = (world.nodes[name] for name in ("hub", "a", "b"))
+    handshake, readds = a.peers[b.key][1].handshake, len(a.readds)
+    reconfigure(a, ("a", "b"))
+    world.run(20)
+    assert hub.key not in a.peers
+    assert a.peers[b.key][1].handshake == handshake and len(a.readds) == readds
+    assert world.connected("a", "b")
+
+
+def test_a_new_member_is_reached_and_a_former_one_is_not_heard() -> None:
+    world = World(1, one_way=0.025)
+    build(world, TWO_NATS)
+    for node in world.nodes.values():
+        node.members = [each for each in node.members if each.name != "b"]
+        if node.name != "b":
+            node.start()
+    world.run(5)
+    for node in world.nodes.values():
+        if node.mesh:
+            reconfigure(node, ("hub", "a", "b"))
+    world.nodes["b"].members = [node.member for node in world.nodes.values()]
+    world.nodes["b"].start()
+    assert world.run(20, until=world.connected) <= 5.0
+    for name in ("hub", "a"):
+        reconfigure(world.nodes[name], ("hub", "a"))
+    world.run(30)
+    hub = world.nodes["hub"]
+    assert hub.mesh and world.nodes["b"].key not in hub.mesh.links
+    assert world.nodes["b"].key not in set(hub.mesh.gossip.book)
+    assert world.connected("hub", "a")
+
+
+def test_systemd_is_told_in_datagrams(tmp_path: Path) -> None:
+    path = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(path)
+        systemd.setblocking(False)
+        notifier = Notifier({"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "30000000"})
+        assert notifier.watchdog == 15.0
+        notifier.ready()
+        notifier.status("1 of 2 peers connected")
+        notifier.status("1 of 2 peers connected")
+        notifier.reloading()
+        notifier.alive()
+        heard = [systemd.recv(1000).decode() for _ in range(4)]
+    assert heard[:2] == ["READY=1", "STATUS=1 of 2 peers connected"]
+    assert heard[2].startswith("RELOADING=1\nMONOTONIC_USEC=")
+    assert heard[3] == "WATCHDOG=1"
+
+
+def test_nobody_listening_is_no_trouble() -> None:
+    notifier = Notifier({})
+    notifier.ready()
+    assert notifier.watchdog == float("inf")
+    Notifier({"NOTIFY_SOCKET": "/nonexistent/socket"}).ready()
