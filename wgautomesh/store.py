@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from .values import Endpoint, Key, key_text, parse_endpoint, parse_key
 VERSION = 1
 MAX_SIZE = 8 * 2**20  # bytes; a larger file is not ours
 MAX_ENDPOINTS = 4  # kept of one member
-SET_ASIDE = 10  # files set aside before the last is overwritten
+MAX_SET_ASIDE = 20  # files; two programs at odds over one path shall not fill the disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +31,32 @@ class Memory:
 class Store:
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._foreign = False  # what lies there is not ours, and could not be set aside
 
     def load(self) -> tuple[Memory, str | None]:
         """What is remembered, and a line for the operator if there is something to say."""
         try:
-            with self._path.open("rb") as file:
-                raw = file.read(MAX_SIZE + 1)
+            raw = _read(self._path)
+            return (_parse(raw) if raw else Memory()), None  # nothing in it: nothing to lose
         except FileNotFoundError:
             return Memory(), None
         except OSError as error:
-            return Memory(), f"{self._path}: cannot be read ({error.strerror}): starting without it"
-        try:
-            return _parse(raw), None
+            reason = f"cannot be read ({error.strerror})"
         except ValueError as error:
-            return Memory(), f"{self._path}: {error}: {self._set_aside()}"
+            reason = str(error)
+        try:
+            return Memory(), f"{self._path}: {reason}: set aside as {self._set_aside().name}"
+        except OSError as error:
+            self._foreign = True
+            return Memory(), f"{self._path}: {reason}, nor set aside ({error.strerror}): nothing will be kept"
 
     def save(self, memory: Memory) -> None:
-        """Replace the file. Raises OSError; the old file is then as it was."""
+        """Replace the file. Raises OSError; the old file is then as it was.
+
+        Only where the file is a mount point can a crash in the middle leave a damaged one behind.
+        """
+        if self._foreign:
+            raise FileExistsError(errno.EEXIST, "there is a file of somebody else's in its place")
         state = {
             "version": VERSION,
             "added": sorted(key_text(key) for key in memory.added),
@@ -69,16 +79,34 @@ class Store:
             return
         _sync_directory(self._path.parent)
 
-    def _set_aside(self) -> str:
-        for number in range(1, SET_ASIDE + 1):
-            aside = self._path.with_name(f"{self._path.name}.aside-{number}")
-            if number == SET_ASIDE or not aside.exists():
+    def _set_aside(self) -> Path:
+        """Give the file another name. Raises OSError."""
+        if not stat.S_ISREG(os.stat(self._path).st_mode):
+            raise OSError(errno.EINVAL, "no regular file")  # to rename /dev/null would be a catastrophe
+        for number in range(1, MAX_SET_ASIDE + 1):
+            aside = self._path.with_name(f"{self._path.name}.corrupt-{number}")
+            if not os.path.lexists(aside):
                 break
+        else:
+            raise OSError(errno.EEXIST, f"{MAX_SET_ASIDE} others are already")
         try:
-            os.replace(self._path, aside)
+            os.rename(self._path, aside)
         except OSError as error:
-            return f"it cannot be set aside ({error.strerror}) and will be overwritten"
-        return f"set aside as {aside.name}"
+            if error.errno != errno.EBUSY:
+                raise
+            if self._path.stat().st_size > MAX_SIZE:
+                raise
+            _write(aside, self._path.read_bytes())  # a mount point keeps its name: keep a copy
+        return aside
+
+
+def _read(path: Path) -> bytes:
+    """At most one byte more than MAX_SIZE. Raises OSError, also for a pipe or device, which might block."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "no regular file")
+        return file.read(MAX_SIZE + 1)
 
 
 def _parse(raw: bytes) -> Memory:
@@ -103,6 +131,8 @@ def _parse(raw: bytes) -> Memory:
 
 def _endpoints(kept: Any) -> tuple[Endpoint, ...]:
     parsed = [parse_endpoint(text) for text in list(kept)[:MAX_ENDPOINTS]]
+    if not all(isinstance(each, Endpoint) for each in parsed):
+        raise ValueError("a name where an address belongs")
     return tuple(each for each in parsed if isinstance(each, Endpoint))
 
 
