@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import socket
@@ -13,6 +14,7 @@ from .values import Endpoint, Key
 
 WORKERS = 4  # threads at most, so that one name whose server hangs does not hold up the others
 MAX_ADDRESSES = 8  # of one name
+MAX_OPEN = 4096  # questions; the core asks again on its next attempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +37,20 @@ class Resolver:
     """Ask, and read the answers when `fileno` is readable. A question under way is not asked again."""
 
     def __init__(self) -> None:
-        self._heard, self._tell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._questions: queue.SimpleQueue[Question] = queue.SimpleQueue()
+        self._told = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._questions: queue.SimpleQueue[Question | None] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         self._open: set[Question] = set()
         self._workers = 0
+        self._closing = threading.Lock()  # nobody tells a descriptor that is another's by now
+        self._closed = False
 
     def fileno(self) -> int:
-        return self._heard
+        return self._told
 
     def ask(self, key: Key, host: str, port: int) -> None:
         question = Question(key, host, port)
-        if question in self._open:
+        if question in self._open or len(self._open) >= MAX_OPEN:
             return
         self._open.add(question)
         self._questions.put(question)
@@ -55,7 +59,9 @@ class Resolver:
             threading.Thread(target=self._work, name="resolver", daemon=True).start()
 
     def answers(self) -> list[Answer]:
-        os.read(self._heard, 4096)
+        """What has been found out since the last call; never waits."""
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._told)
         answers = []
         while not self._answers.empty():
             answer = self._answers.get()
@@ -63,17 +69,31 @@ class Resolver:
             answers.append(answer)
         return answers
 
+    def close(self) -> None:
+        """Waits for nobody: a worker that hangs ends with its question, or with the process."""
+        with self._closing:
+            self._closed = True
+            os.close(self._told)
+        for _ in range(self._workers):
+            self._questions.put(None)
+
     def _work(self) -> None:
-        while True:
-            self._answers.put(resolve(self._questions.get()))
-            os.write(self._tell, b".")
+        while (question := self._questions.get()) and not self._closed:
+            self._answers.put(resolve(question))
+            with self._closing:
+                if not self._closed:
+                    os.eventfd_write(self._told, 1)
 
 
 def resolve(question: Question) -> Answer:
     key, host, port = question.key, question.host, question.port
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
-    except (OSError, UnicodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: a name that cannot be one, by IDNA's rules
         return Answer(key, host, port, error=getattr(error, "strerror", None) or str(error))
-    endpoints = dict.fromkeys(Endpoint(ip_address(address[0]), port) for *_, address in found)
+    ips = [ip_address(str(address[0]).partition("%")[0]) for *_, address in found]
+    # DNS cannot say on which of our interfaces a link-local address would be.
+    endpoints = dict.fromkeys(Endpoint(ip, port) for ip in ips if not ip.is_link_local)
+    if not endpoints:
+        return Answer(key, host, port, error="no usable address")
     return Answer(key, host, port, tuple(endpoints)[:MAX_ADDRESSES])
