@@ -185,18 +185,19 @@ class _Reader:
                 if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & stat.S_IROTH:
                     self._wrong(key, f"{path} is readable by everyone; run chmod 600 {path}")
                 raw = file.read(MAX_SECRET_SIZE + 1)
-            secret = raw.decode().removesuffix("\n").removesuffix("\r")
+            lines = [line.removesuffix("\r") for line in raw.decode().split("\n")]
         except OSError as error:
             self._wrong(key, f"{path} cannot be read: {error.strerror}", fatal=True)
             return ()
         except UnicodeDecodeError:
             self._wrong(key, f"{path} is not UTF-8 text", fatal=True)
             return ()
-        if not secret.strip():
+        secrets = tuple(line for line in lines if line.strip())
+        if not secrets:
             self._wrong(key, f"{path} is empty; put a long random text in it", fatal=True)
         if len(raw) > MAX_SECRET_SIZE:
             self._wrong(key, f"{path} is too large for a secret", fatal=True)
-        return (secret,)
+        return secrets
 
     # -- peers ----------------------------------------------------------------------------------------
 

@@ -41,6 +41,7 @@ class Node:
     folder: Path
     agent: subprocess.Popen[bytes] | None = None
     started: float = 0.0  # wall clock at the agent's last start
+    module: str = "wgautomesh"  # what is run as the agent
     settings: dict[str, Setting] = field(default_factory=dict)  # as last written
 
     @property
@@ -184,7 +185,7 @@ class Node:
         return changes[-1] if changes and changes[-1].what == "connected" else None
 
     def _command(self, through: Sequence[str], level: str) -> tuple[str, ...]:
-        return (*through, sys.executable, "-m", "wgautomesh", "--log-level", level, str(self.config))
+        return (*through, sys.executable, "-m", self.module, "--log-level", level, str(self.config))
 
     @property
     def _environment(self) -> dict[str, str]:
