@@ -132,7 +132,9 @@ class Pursuit:
             self._out.append(Change(link.member.key, endpoint=link.hint.endpoint))
             link.hint = None
         if link.misses >= link.patience:
-            if link.patience < MISSES_TO_SILENCE and link.rx_grew > (link.first_unanswered or now):
+            # What came right at the start may have waited in a buffer while we were suspended.
+            began = (link.first_unanswered or now) + MISSED_INTERVAL
+            if link.patience < MISSES_TO_SILENCE and link.rx_grew > began:
                 link.patience = MISSES_TO_SILENCE  # something lives there: no haste
             else:
                 self._judge(link, now)
