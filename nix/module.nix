@@ -251,6 +251,7 @@ in
         LockPersonality = true;
         MemoryDenyWriteExecute = true;
         PrivateDevices = true;
+        PrivateMounts = true;
         PrivateTmp = true;
         ProcSubset = "pid";
         ProtectClock = true;
