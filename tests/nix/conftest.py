@@ -19,7 +19,7 @@ Machine: TypeAlias = dict[str, Any]  # a result of evaluate.nix
 
 
 def needs(command: str, package: str) -> str:
-    """Where the command is. Without it the test fails and says what to install: a skip would prove nothing."""
+    """Where the command is. Without it the test fails and says what to install: a skip proves nothing."""
     found = shutil.which(command)
     if found is None:
         pytest.fail(f"{command} is missing: apt-get install {package}", pytrace=False)
