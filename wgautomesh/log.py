@@ -52,3 +52,23 @@ def _is_journal(stream: str | None) -> bool:
     except (OSError, ValueError, AttributeError):  # closed
         return False
     return stream == f"{stderr.st_dev}:{stderr.st_ino}"
+
+
+class Once:
+    """Says each thing once, until it changed or was over: what fails again and again must not fill a log."""
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self._last: dict[str, str] = {}  # by topic
+
+    def say(self, topic: str, text: str, level: int = logging.WARNING) -> None:
+        if self._last.get(topic) != text:
+            self._last[topic] = text
+            self._log.log(level, "%s", text)
+
+    def said(self, topic: str) -> bool:
+        return topic in self._last
+
+    def over(self, topic: str) -> None:
+        """The trouble ended: should it come again, it is worth a line again."""
+        self._last.pop(topic, None)
