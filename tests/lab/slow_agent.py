@@ -23,6 +23,6 @@ def take_no_notice(pursuit: Pursuit, *news: object, **details: object) -> None:
 
 
 if __name__ == "__main__":
-    Mesh._handle_or_wait = wait_for_the_next_look  # type: ignore[method-assign]
-    Pursuit.news = take_no_notice  # type: ignore[method-assign]
+    setattr(Mesh, "_handle_or_wait", wait_for_the_next_look)  # noqa: B010 - mypy knows better than to allow it
+    setattr(Pursuit, "news", take_no_notice)  # noqa: B010
     sys.exit(main())

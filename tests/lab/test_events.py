@@ -75,9 +75,7 @@ def test_a_secret_rolls_over_without_losing_gossip(lab_of: LabOf) -> None:
     endpoint = {"hub": lab["hub"].public_endpoint()}
     for node in lab.nodes.values():
         secret_file = str(files[node.name])
-        node.configure(
-            lab.nodes.values(), endpoint, gossip_secret=None, gossip_secret_file=secret_file, lan_discovery=False
-        )
+        node.configure(lab.nodes.values(), endpoint, gossip_secret=None, gossip_secret_file=secret_file)
     roll("old secret")
     lab.start()
     lab.until_meshed(within=10)

@@ -223,7 +223,7 @@ def test_a_broken_family_costs_little(lab_of: LabOf, measured: Measured) -> None
     lab = lab_of(Topology(pair().trunk, versions=Versions.DUAL, delay=0.025))
     for router in ("north", "south"):
         lab.net.boxes[router].ns.nft(
-            "table ip6 broken { chain forward { type filter hook forward priority -10; meta l4proto udp drop; }; }"
+            "table ip6 broken { chain forward { type filter hook forward priority -10; udp dport != 0 drop; }; }"
         )
     lab.configure(preset=["hub"])
     for node in lab.nodes.values():
@@ -299,7 +299,8 @@ def test_two_changing_nats_say_so_and_stay_calm(lab_of: LabOf, measured: Measure
         between=(alice, bob),
     )
     south = lab.net.boxes["south"].address()
-    count = f"table ip count {{ counter shots {{ }}; chain out {{ type filter hook postrouting priority 300; ip daddr {south} udp dport != 0 counter name shots; }}; }}"
+    chain = f"chain out {{ type filter hook postrouting priority 300; ip daddr {south} counter name shots; }}"
+    count = f"table ip count {{ counter shots {{ }}; {chain}; }}"
     lab.net.boxes["alice"].ns.nft(count)
     time.sleep(30)
     listing = lab.net.boxes["alice"].ns.run("nft", "list", "counter", "ip", "count", "shots")

@@ -78,7 +78,7 @@ def test_the_core_uses_no_global_randomness() -> None:
 
 
 def test_every_state_can_be_reached_and_left() -> None:
-    assert {after for after in TRANSITIONS.values()} == set(State)
+    assert set(TRANSITIONS.values()) == set(State)
     assert {before for before, _ in TRANSITIONS} == set(State)
     assert {event for _, event in TRANSITIONS} == set(Event)
 
