@@ -137,6 +137,20 @@ def test_a_file_that_is_not_ours_is_set_aside(path: Path, content: Any) -> None:
     assert (path.parent / "state.corrupt-1").read_text() == text
 
 
+def test_the_binary_state_of_the_original_tool_is_set_aside(path: Path) -> None:
+    # Its layout does not matter: anything binary at the path it used must survive and not be believed.
+    binary = bytes([1, 0, 0, 0, 0, 0, 0, 0, 32, *bytes(7), *A, 0xFF, 0xFE, 4, 203, 0, 113, 9, 0xC6, 0x83])
+    path.write_bytes(binary)
+    mine = Store(path)
+    assert mine.load() == (
+        Memory(),
+        f"{path}: not a state file of this program: set aside as state.corrupt-1",
+    )
+    mine.save(MEMORY)
+    assert Store(path).load() == (MEMORY, None)
+    assert (path.parent / "state.corrupt-1").read_bytes() == binary
+
+
 def test_a_newer_version_is_called_that(path: Path) -> None:
     path.write_text('{"version": 7}')
     warning = Store(path).load()[1]
@@ -191,6 +205,23 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         Store(path).save(Memory())
+    assert names(path) == ["state"] and Store(path).load() == (MEMORY, None)
+
+
+def test_a_folder_nobody_may_write_to_keeps_the_old_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Store(path).save(MEMORY)
+    path.chmod(0o644)
+    path.parent.chmod(0o555)
+    monkeypatch.chdir(path.parent)  # relative, as the folders above may be closed to others
+    user = os.geteuid()
+    try:
+        if user == 0:
+            os.seteuid(65534)  # root may write anywhere
+        with pytest.raises(PermissionError):
+            Store(Path("state")).save(Memory())
+    finally:
+        os.seteuid(user)
+        path.parent.chmod(0o755)
     assert names(path) == ["state"] and Store(path).load() == (MEMORY, None)
 
 
