@@ -1,6 +1,6 @@
 # One command each. As root on Debian nothing needs to be prepared: what is missing is installed first.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-unit-all test-lab test-kernel bench clean
+.PHONY: help demo test test-fast test-unit-all test-lab test-kernel bench bench-scenarios clean
 MAKEFLAGS += --no-print-directory
 
 VENV := .venv/dev
@@ -29,6 +29,9 @@ test-lab: .venv/tools $(VENV)/ready  ## agents on real interfaces behind real NA
 
 bench: .venv/tools $(VENV)/ready  ## how fast, how big: a table and bench.json (root)
 	@$(PYTHON) -m tests.lab.bench
+
+bench-scenarios: .venv/tools $(VENV)/ready  ## every scenario ten times, meshes of 5, 16, 48 (root, half an hour)
+	@$(PYTHON) -m tests.lab.bench_scenarios
 
 clean:  ## remove what runs and tests left behind
 	rm -rf .venv build dist failures bench.json .mypy_cache .ruff_cache .pytest_cache .hypothesis
