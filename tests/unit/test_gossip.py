@@ -276,6 +276,16 @@ def test_pairs_are_not_remembered_for_ever(monkeypatch: pytest.MonkeyPatch) -> N
     assert node.sent() == []
 
 
+def test_the_pair_that_was_introduced_longest_ago_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "INTRODUCTIONS_KEPT", 2)
+    node = Node(3)
+    for now, seeker, sought in ((0.0, 1, 2), (0.0, 1, 3), (1.0, 1, 2), (1.0, 2, 3)):
+        node.gossip.introduce(node.link(seeker), [key_of(sought)], now)
+    node.sent()
+    node.gossip.introduce(node.link(1), [key_of(2)], 1.1)
+    assert node.sent() == []
+
+
 def test_nobody_is_introduced_to_a_member_in_doubt_or_down_to_a_stranger_or_to_itself() -> None:
     node = Node(4, up=3)
     node.link(2).misses = 1
@@ -335,6 +345,28 @@ def test_equal_books_are_not_compared_and_different_ones_seldom() -> None:
         node.gossip.compare(node.link(1), digest ^ 1, now)
         compared.append([type(message) for _, message in node.sent()])
     assert compared == [[Summary], [], [Summary]]
+
+
+def test_while_news_is_under_way_different_books_mean_nothing() -> None:
+    node = Node(3)
+    node.announced()
+    node.gossip.compare(node.link(1), 1, 10.0)
+    node.gossip.receive(node.link(2), [Record(key_of(3), 7)], 20.0)
+    node.sent()
+    node.gossip.compare(node.link(1), 1, 20.0 + SETTLE - 0.1)
+    assert node.sent() == []
+    node.gossip.compare(node.link(1), 1, 20.0 + SETTLE)
+    assert [type(message) for _, message in node.sent()] == [Summary]
+
+
+def test_a_neighbour_that_is_new_or_back_is_compared_with_at_once() -> None:
+    node = Node(1)
+    for now in (0.0, 0.1):
+        node.gossip.announce(Nat(1 + int(now * 10)), ROUTES, now)
+        node.sent()
+        node.gossip.compare(node.link(1), 1, now)
+        assert [type(message) for _, message in node.sent()] == [Summary]
+        node.gossip.forget(key_of(1))
 
 
 def test_two_nodes_that_compare_end_with_the_same_book() -> None:
