@@ -48,7 +48,8 @@ def check(path: Path) -> int:
         _print(f"{path}: {len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}")
         return 1
     assert config is not None  # noqa: S101 - without a mistake there is a configuration
-    _print(f"{path}: ok: interface {config.interface}, {len(config.members)} peers")
+    count = len(config.members)
+    _print(f"{path}: ok: interface {config.interface}, {count} peer{'' if count == 1 else 's'}")
     return 0
 
 

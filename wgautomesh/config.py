@@ -105,7 +105,8 @@ class _Reader:
             path=path,
             interface=self._interface(),
             members=tuple(self._members()),
-            gossip_port=self._port("gossip_port", default=1666) or 1666,
+            # Fatal: on another port than the others a node is deaf, and nothing would tell.
+            gossip_port=self._port("gossip_port", default=1666, fatal=True) or 1666,
             secrets=self._secrets(),
             persist_file=self._path("persist_file"),
             lan_discovery=bool(self._typed("lan_discovery", bool)),
@@ -130,12 +131,14 @@ class _Reader:
             )
         return str(name)
 
-    def _port(self, key: str, *, default: int | None = None, lowest: int = 1) -> int | None:
-        value = self._typed(key, int)
+    def _port(
+        self, key: str, *, default: int | None = None, lowest: int = 1, fatal: bool = False
+    ) -> int | None:
+        value = self._typed(key, int, fatal=fatal)
         if value is None:
             return default
         if not lowest <= value <= 65535:
-            self._wrong(key, f"is no port; write a number from {lowest} to 65535")
+            self._wrong(key, f"is no port; write a number from {lowest} to 65535", fatal=fatal)
             return default
         return int(value)
 
@@ -148,7 +151,7 @@ class _Reader:
             self._wrong(key, "is empty; leave the key out or write a path", fatal=fatal)
             return None
         unset = [
-            name for match in _VARIABLE.finditer(text) if (name := match[1] or match[2]) not in self._environ
+            name for match in _VARIABLE.finditer(text) if not self._environ.get(name := match[1] or match[2])
         ]
         if CREDENTIALS in unset and not self._running:
             self._notes.append(f"{key}: {text} is checked only at run time")

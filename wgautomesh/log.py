@@ -42,7 +42,8 @@ def set_up(level: str) -> None:
     handler.setFormatter(_Lines(journal=_is_journal(os.environ.get("JOURNAL_STREAM"))))
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(LEVELS[level])
+    root.setLevel(logging.WARNING)  # libraries: what they do in detail is not ours to tell
+    logging.getLogger(__package__).setLevel(LEVELS[level])
 
 
 def _is_journal(stream: str | None) -> bool:

@@ -68,7 +68,7 @@ def as_nobody() -> Iterator[None]:
 
 
 def test_a_good_file_is_ok(check: Check) -> None:
-    assert check(GOOD) == (0, ["ok: interface wg0, 1 peers"])
+    assert check(GOOD) == (0, ["ok: interface wg0, 1 peer"])
 
 
 def test_the_example_is_ok(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,6 +174,6 @@ def test_the_level_of_the_option_comes_before_that_of_the_environment(
     served(monkeypatch)
     monkeypatch.setenv("WGAUTOMESH_LOG", "error")
     cli.main([str(path)])
-    assert logging.getLogger().level == logging.ERROR
+    assert logging.getLogger("wgautomesh").level == logging.ERROR
     cli.main(["--log-level", "debug", str(path)])
-    assert logging.getLogger().level == logging.DEBUG
+    assert logging.getLogger("wgautomesh").level == logging.DEBUG

@@ -108,7 +108,13 @@ def test_a_peer_that_is_left_out_does_not_stand_in_the_way_of_its_better_twin(pa
 
 
 @pytest.mark.parametrize(
-    "line", ["gossip_port = 99999", 'lan_discovery = "yes"', "colour = 1", 'persist_file = "$UNSET/state"']
+    "line",
+    [
+        "upnp_forward_external_port = 99999",
+        'lan_discovery = "yes"',
+        "colour = 1",
+        'persist_file = "$UNSET/state"',
+    ],
 )
 def test_a_wrong_setting_that_can_be_done_without_does_not_stop_the_start(path: Path, line: str) -> None:
     config, mistakes = running(path, f'interface = "wg0"\n{line}')
@@ -121,6 +127,7 @@ def test_a_wrong_setting_that_can_be_done_without_does_not_stop_the_start(path: 
     [
         "",
         "interface = 1",
+        'interface = "wg0"\ngossip_port = 99999',
         'interface = ""',
         "interface = ",
         'interface = "wg0"\npeers = 1',

@@ -17,8 +17,11 @@ import logging
 from wgautomesh.log import set_up
 set_up("trace")
 for level in (5, 10, 20, 30, 40):
-    logging.log(level, "level %d", level)
+    logging.getLogger("wgautomesh.test").log(level, "level %d", level)
 """
+
+
+LOG = logging.getLogger("wgautomesh.test")
 
 
 @pytest.fixture(autouse=True)
@@ -64,14 +67,21 @@ def test_a_person_gets_the_time_and_the_level(journal: bool | None) -> None:
 
 def test_what_is_below_the_level_is_not_said(capsys: pytest.CaptureFixture[str]) -> None:
     set_up("warn")
-    logging.info("quiet")
-    logging.warning("loud")
+    LOG.info("quiet")
+    LOG.warning("loud")
     assert "quiet" not in (err := capsys.readouterr().err) and "loud" in err
+
+
+def test_libraries_do_not_tell_what_they_do_in_detail(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up("trace")
+    logging.getLogger("library").info("chatter")
+    logging.getLogger("library").warning("trouble")
+    assert "chatter" not in (err := capsys.readouterr().err) and "trouble" in err
 
 
 def test_nobody_can_forge_a_line_or_colour_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     set_up("info")
-    logging.info("name %s é", "a\n12:00:00.000 error forged\r\x1b[31m\u202e\0")
+    LOG.info("name %s é", "a\n12:00:00.000 error forged\r\x1b[31m\u202e\0")
     (line,) = capsys.readouterr().err.splitlines()
     assert line.endswith(r"name a\x0a12:00:00.000 error forged\x0d\x1b[31m\x202e\x00 é")
 
