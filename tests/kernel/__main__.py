@@ -1,0 +1,138 @@
+"""The kernel lane: boots Debian's kernel in qemu over this very file system and runs the tests beside this.
+
+    python -m tests.kernel [PYTEST ARGUMENTS]
+
+Nothing is installed, no KVM is needed, and nothing outlives the machine but the folders of failed tests. What
+cannot boot fails and says what is missing.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+FAILURES = REPOSITORY / "failures"  # the one place that the machine may write to
+MODULE = "kernel/drivers/net/wireguard/wireguard.ko"
+MEMORY, CPUS = "2G", "2"
+TIME = 900.0  # s for everything, boot included: a machine that hangs must not hold its maker
+ENDED = "the tests in the machine ended with exit code "  # its last line; without it, it died underway
+
+PACKAGES = {  # command: Debian package; virtme-ng wants a static busybox to load the file system's driver
+    "qemu-system-x86_64": "qemu-system-x86",
+    "busybox": "busybox-static",
+}
+
+# Inside, everything runs from a second view of the repository, so that an unprivileged user reaches it
+# whatever the modes of the directories above; and temporary files lie in memory.
+INSIDE = Path("/run/kernel-lane")
+SCRIPT = """
+modprobe wireguard || exit
+mkdir -p {inside}/repository {inside}/tmp && mount --rbind {repository} {inside}/repository || exit
+cd {inside}/repository && export TMPDIR={inside}/tmp PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+{python} -m pytest -p no:cacheprovider -p tests.lab.conftest -o testpaths=tests/kernel {arguments}
+echo "{ended}$?"
+"""
+
+
+class CannotBootError(Exception):
+    """Why there is no machine, and what to do about it: one line."""
+
+
+def kernel_image(boot: Path = Path("/boot"), modules: Path = Path("/lib/modules")) -> Path:
+    """The newest image with a WireGuard module and the drivers that virtme-ng needs."""
+    images = sorted(boot.glob("vmlinuz-*"), key=lambda image: image.stat().st_mtime, reverse=True)
+    for image in images:
+        version = image.name.removeprefix("vmlinuz-")
+        # The cloud flavour lacks 9p, over which the machine sees our file system.
+        if (modules / version / MODULE).exists() and "cloud" not in version:
+            return image
+    raise CannotBootError(
+        f"no kernel with WireGuard in {boot} ({', '.join(image.name for image in images) or 'it has none'}): "
+        "apt-get install linux-image-amd64"
+    )
+
+
+def command(arguments: list[str]) -> list[str]:
+    """What boots the machine and runs pytest in it."""
+    packages = [package for tool, package in PACKAGES.items() if not shutil.which(tool)]
+    if packages:
+        raise CannotBootError(f"missing tools: apt-get install {' '.join(packages)}")
+    beside = Path(sys.prefix, "bin", "vng")
+    vng = str(beside) if beside.exists() else shutil.which("vng")
+    if vng is None:
+        raise CannotBootError('no virtme-ng: pip install -e ".[dev]"')
+    FAILURES.mkdir(exist_ok=True)
+    python = Path(sys.executable)
+    if python.is_relative_to(REPOSITORY):
+        python = INSIDE / "repository" / python.relative_to(REPOSITORY)
+    script = SCRIPT.format(
+        inside=INSIDE,
+        repository=shlex.quote(str(REPOSITORY)),
+        python=shlex.quote(str(python)),
+        arguments=shlex.join(arguments),
+        ended=ENDED,
+    )
+    return [
+        *(vng, "--run", str(kernel_image()), "--disable-kvm", "--cpus", CPUS, "--memory", MEMORY),
+        *("--cwd", str(REPOSITORY), "--rwdir", str(FAILURES), "--", script),
+    ]
+
+
+def boot(machine: list[str]) -> int:
+    """Run the machine, show what it says as it says it; pytest's exit code. CannotBootError without one."""
+    # vng calls its own tools by name. Its output must be a pipe: a file it would open anew and overwrite.
+    path = os.pathsep.join([str(Path(machine[0]).parent), os.environ.get("PATH", os.defpath)])
+    running = subprocess.Popen(
+        ["timeout", "--kill-after=5", str(TIME), *machine],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env={**os.environ, "PATH": path},
+        start_new_session=True,
+    )
+    try:
+        code, last = _show(running.stdout or ())
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)  # after Ctrl-C too, nothing of it stays
+        running.wait()
+    if code is None:
+        raise CannotBootError(f"the machine ended without a result; the last it said: {last or 'nothing'}")
+    return code
+
+
+def _show(lines: Iterable[str]) -> tuple[int | None, str]:
+    """Print what the machine says; the exit code in it, if there is one, and its last line before that."""
+    code, last = None, ""
+    for line in lines:
+        shown = line.replace(str(INSIDE / "repository"), str(REPOSITORY))
+        if shown.startswith(ENDED):
+            code = int(shown.removeprefix(ENDED))
+            continue
+        sys.stdout.write(shown)
+        sys.stdout.flush()
+        last = shown.strip() or last
+    return code, last
+
+
+def main() -> int:
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # unwind as after Ctrl-C
+    try:
+        return boot(command(sys.argv[1:]))
+    except CannotBootError as error:
+        print(f"kernel lane: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
