@@ -13,7 +13,7 @@ help:  ## this list
 demo: .venv/tools $(VENV)/ready  ## five nodes behind NATs become a mesh while you watch (root)
 	@$(PYTHON) -m tests.lab.demo
 
-test: test-fast test-unit-all test-lab  ## everything (root)
+test: test-fast test-unit-all test-lab test-kernel  ## everything (root)
 
 test-fast: $(VENV)/ready  ## unit tests, types and style, in seconds
 	@$(VENV)/bin/ruff check $(CHECKED)
@@ -26,6 +26,9 @@ test-unit-all:  ## the unit tests on every Python 3.10 to 3.13 found here
 
 test-lab: .venv/tools $(VENV)/ready  ## agents on real interfaces behind real NATs (root)
 	@$(PYTHON) -m pytest -p no:cacheprovider --timeout 180 tests/lab
+
+test-kernel: .venv/tools .venv/kernel $(VENV)/ready  ## the same on the kernel's WireGuard, in a booted Debian kernel (root)
+	@$(PYTHON) -m tests.kernel
 
 bench: .venv/tools $(VENV)/ready  ## how fast, how big: a table and bench.json (root)
 	@$(PYTHON) -m tests.lab.bench
@@ -44,3 +47,6 @@ $(VENV)/ready: pyproject.toml tests/setup.sh
 
 .venv/tools: tests/setup.sh
 	@tests/setup.sh tools
+
+.venv/kernel: tests/setup.sh
+	@tests/setup.sh kernel

@@ -2,6 +2,7 @@
 # Installs what the development commands need, each part only if it is missing:
 #   setup.sh venv FOLDER [PYTHON]   a virtual environment with the package and its development tools
 #   setup.sh tools                  the lab's system packages (Debian, as root)
+#   setup.sh kernel                 a Debian kernel, and what boots it without KVM
 # A stamp file beside each says that it is done.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -60,7 +61,14 @@ tools)
     install_missing "${needed[@]}"
     mkdir -p .venv && touch .venv/tools
     ;;
+kernel)
+    needed=(qemu-system-x86_64:qemu-system-x86 busybox:busybox-static)
+    compgen -G '/lib/modules/*/kernel/drivers/net/wireguard/wireguard.ko*' >/dev/null \
+        || needed+=(no-such-command:linux-image-amd64)
+    install_missing "${needed[@]}"
+    mkdir -p .venv && touch .venv/kernel
+    ;;
 *)
-    fail "usage: $0 venv FOLDER [PYTHON] | tools"
+    fail "usage: $0 venv FOLDER [PYTHON] | tools | kernel"
     ;;
 esac

@@ -157,13 +157,14 @@ def main() -> int:
             except Expectation:
                 runs.append(float("inf"))
         results.append(Convergence(name, runs))
+    screen.erase()
+    rows = [(each.scenario, f"{each.median:.2f} s", f"{max(each.runs):.2f} s") for each in results]
+    screen.print(table(("scenario", f"median of {RUNS}", "worst"), rows, right=(1, 2)) + "\n")
     costs = []
     for nodes in SIZES:
         screen.redraw(f"a mesh of {nodes}")
         costs.append(cost(nodes))
     screen.erase()
-    rows = [(each.scenario, f"{each.median:.2f} s", f"{max(each.runs):.2f} s") for each in results]
-    screen.print(table(("scenario", f"median of {RUNS}", "worst"), rows, right=(1, 2)) + "\n")
     sizes = [
         (
             str(c.nodes),

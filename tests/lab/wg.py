@@ -6,6 +6,7 @@ Deliberately not the package's code: what the lab believes must not come from wh
 from __future__ import annotations
 
 import base64
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -76,7 +77,7 @@ class Interface:
                 self.process = self.ns.spawn(
                     "wireguard-go", "-f", self.name, output=log, env={"LOG_LEVEL": "error"}
                 )
-            self._until(self.socket.exists, "open its socket")
+            self._until(self._listens, "open its socket")
         self.set("private-key", "/dev/stdin", "listen-port", str(self.port), stdin=self.keys.private)
         self.ns.ip(
             f"address add {self.address} dev {self.name}" + (" nodad" if ":" in self.address else ""),
@@ -112,6 +113,11 @@ class Interface:
     def public_dump(self) -> str:
         """`wg show` for a failure's folder: private and preshared keys are left out."""
         return self.ns.run("wg", "show", self.name, check=False)  # unlike `dump`, hides them
+
+    def _listens(self) -> bool:
+        """Whether the socket takes connections: `wg` removes one that exists and does not yet."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+            return asking.connect_ex(str(self.socket)) == 0
 
     def _until(self, ready: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + START_TIME
