@@ -84,7 +84,11 @@ def _run(config: Config) -> int:
 def _print(text: str) -> None:
     """One line, also on a terminal that cannot show every letter."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"  # None: stdout is closed
-    print(one_line(text).encode(encoding, "backslashreplace").decode(encoding))
+    try:
+        print(one_line(text).encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    except OSError as error:  # a full disk, or a reader that went away
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python would try again at exit, and complain
+        raise SystemExit(f"wgautomesh: cannot write: {error.strerror}") from None
 
 
 def _line(path: Path, mistake: Mistake) -> str:

@@ -83,6 +83,24 @@ def test_check_speaks_to_any_terminal(path: Path) -> None:
     assert run.returncode == 1 and "\\xe9\\x202e: is not a known key" in run.stdout
 
 
+@pytest.mark.parametrize(("reader", "words"), [("full", "No space left on device"), ("gone", "Broken pipe")])
+def test_a_reader_that_is_full_or_gone_is_one_line(path: Path, reader: str, words: str) -> None:
+    if reader == "full":
+        stdout = os.open("/dev/full", os.O_WRONLY)
+    else:
+        heard, stdout = os.pipe()
+        os.close(heard)
+    run = subprocess.run(
+        [sys.executable, "-m", "wgautomesh", "check", path],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(stdout)
+    assert (run.returncode, run.stderr) == (1, f"wgautomesh: cannot write: {words}\n")
+
+
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     run = program(tmp_path / "none.toml")
     assert run.returncode == 1 and run.stdout == ""
