@@ -82,7 +82,9 @@ class Record:
     routes: tuple[Route, ...] = ()
 
     def newer_than(self, other: Record) -> bool:
-        return 0 < (self.version - other.version) % 2**32 < 2**31
+        ahead = (self.version - other.version) % 2**32
+        # RFC 1982 leaves the exact opposite undefined: there one of the two must win, the same everywhere.
+        return 0 < ahead < 2**31 or (ahead == 2**31 and self.version > other.version)
 
 
 @dataclass(frozen=True, slots=True)

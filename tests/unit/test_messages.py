@@ -118,7 +118,8 @@ def test_unknown_kinds_fields_and_elements_are_skipped() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "other", "newer"), [(2, 1, True), (1, 2, False), (0, 2**32 - 1, True), (5, 5, False)]
+    ("version", "other", "newer"),
+    [(2, 1, True), (1, 2, False), (0, 2**32 - 1, True), (5, 5, False), (2**31, 0, True), (0, 2**31, False)],
 )
 def test_versions_are_compared_around_the_circle(version: int, other: int, newer: bool) -> None:
     key = Key(bytes(32))
