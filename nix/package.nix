@@ -15,9 +15,7 @@ python3Packages.buildPythonApplication {
       ../README.md
       ../LICENSE
       ../wgautomesh
-      ../tests/__init__.py
-      ../tests/world.py
-      ../tests/unit
+      ../tests
       ../examples
     ];
   };
