@@ -25,7 +25,7 @@ test-unit-all:  ## the unit tests on every Python 3.10 to 3.13 found here
 	@tests/every_python.sh
 
 test-lab: .venv/tools $(VENV)/ready  ## agents on real interfaces behind real NATs (root)
-	@$(PYTHON) -m pytest -p no:cacheprovider --timeout 180 tests/lab
+	@$(PYTHON) -m pytest -p no:cacheprovider --timeout 180 tests/nix tests/lab
 
 test-kernel: .venv/tools .venv/kernel $(VENV)/ready  ## the same on the kernel's WireGuard, in a booted Debian kernel (root)
 	@$(PYTHON) -m tests.kernel

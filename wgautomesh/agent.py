@@ -29,6 +29,7 @@ from .standpoint import Surroundings
 from .store import Memory, Store
 from .tunnel import Tunnel
 from .values import Device, Endpoint, IPInterface, Key
+from .watch import Interface as LocalInterface
 from .watch import Watch
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,8 @@ class Agent:
         self._device: Device | None = None
         self._mesh: Mesh | None = None
         self._watch: Watch | None = None
+        self._interfaces: dict[int, LocalInterface] = {}  # as last surveyed
+        self._survey_due = float("inf")
         self._resolver: Resolver | None = None
         self._told: set[int] = set()  # signals that came
         self._gossip_due = float("inf")
@@ -71,6 +74,7 @@ class Agent:
         """Until SIGTERM or SIGINT. Raises PermissionError with one line when rights are missing."""
         self._listen_for_signals()
         self._remember()
+        self._notify.ready()  # waiting for the interface is part of the service
         try:
             while not self._told & {signal.SIGTERM, signal.SIGINT}:
                 self._turn()
@@ -100,6 +104,8 @@ class Agent:
             self._start_watching()  # tells when it comes
         if self._lan:
             self._lan.tick(at)
+        if at >= self._survey_due:
+            self._survey(at)
         if at >= self._gossip_due:
             self._open_gossip(at)
         if at >= self._save_due:
@@ -109,7 +115,13 @@ class Agent:
             self._alive_due = at + self._notify.watchdog
 
     def _next_due(self) -> float:
-        due = [self._interface.next_due(), self._gossip_due, self._save_due, self._alive_due]
+        due = [
+            self._interface.next_due(),
+            self._survey_due,
+            self._gossip_due,
+            self._save_due,
+            self._alive_due,
+        ]
         if self._mesh and self._interface.is_open:
             due.append(self._mesh.next_tick())
         if self._lan:
@@ -167,6 +179,10 @@ class Agent:
             self._apply(self._mesh.gone(at), at)
         if self._mesh is None or self._mesh.own != device.key:
             self._begin(device, at)
+        if known and (known.index, known.listen_port) != (device.index, device.listen_port):
+            self._identify()
+            if self._watch:
+                self._survey(at)
         if self._mesh:
             self._apply(self._mesh.device(device, at), at)
             self._notify.status(self._status(self._mesh))
@@ -175,7 +191,6 @@ class Agent:
             text = f"{device.name} configured: {count} members, listening on port {device.listen_port}"
             self._once.say("configured", text, logging.INFO)
             self._open_gossip(at)
-            self._notify.ready()
 
     def _begin(self, device: Device, at: float) -> None:
         """We know who we are."""
@@ -186,6 +201,8 @@ class Agent:
         rng = Random(SystemRandom().getrandbits(64))  # noqa: S311
         self._mesh = Mesh(device.key, self._config.members, rng=rng, now=at, past=past)
         self._identify()
+        if self._watch:
+            self._survey(at)
 
     def _identify(self) -> None:
         device, mesh = self._device, self._mesh
@@ -266,36 +283,54 @@ class Agent:
             self._gossip_broke(error, at)
 
     def _interface_addresses(self) -> Sequence[IPInterface]:
-        interfaces = self._watch.interfaces() if self._watch else {}
-        interface = interfaces.get(self._device.index) if self._device else None
+        interface = self._interfaces.get(self._device.index) if self._device else None
         return interface.addresses if interface else ()
 
     # -- everything else ------------------------------------------------------------------------------
 
     def _start_watching(self) -> None:
         if self._watch is None:
-            self._watch = Watch()
+            try:
+                self._watch = Watch()
+            except OSError as error:
+                self._once.say("watch", f"cannot follow the network: {error}; trying again")
+                return
             self._selector.register(self._watch, selectors.EVENT_READ, self._network_changed)
             self._survey(now())
 
     def _network_changed(self, at: float) -> None:
-        if self._watch and self._watch.drain():
+        if self._watch and self._changed(self._watch):
             self._survey(at)
             if not self._interface.is_open:
                 self._interface.hurry(at)
             elif not self._gossip.is_open:
                 self._gossip_due = at
 
+    @staticmethod
+    def _changed(watch: Watch) -> bool:
+        try:
+            return watch.drain()
+        except OSError:  # something was lost: look for ourselves
+            return True
+
     def _survey(self, at: float) -> None:
         """Tell the core and the LAN what our side of the network looks like now."""
+        self._survey_due = float("inf")
         if self._watch is None:
             return
-        interfaces = self._watch.interfaces()
+        try:
+            interfaces = self._watch.interfaces()
+        except OSError as error:  # the answer was torn too often: containers come and go
+            self._once.say("survey", f"cannot list the interfaces: {error}; trying again")
+            self._survey_due = at + RETRY
+            return
+        self._once.over("survey")
+        before, self._interfaces = self._interfaces, interfaces
         if self._interface.is_open and self._device and self._device.index not in interfaces:
             self._interface.gone(at)
         mine = interfaces.get(self._device.index) if self._device else None
         lans = [each for each in interfaces.values() if each.lan]
-        if self._lan:
+        if self._lan and (interfaces != before or not self._lan.is_open):
             self._lan.update(lans, at)
         if self._mesh:
             addresses = tuple(sorted((ip for each in lans for ip in each.addresses), key=str))

@@ -13,6 +13,7 @@ from .messages import Kind
 from .values import Endpoint, IPAddress, IPInterface, Key
 
 MAX_CANDIDATES = 12  # a member; more hints than this only spend attempts on noise or lies
+MAX_CONFIGURED = 6  # addresses of one configured name
 MAX_PER_SOURCE = 2  # of one kind; a member that lies about another cannot crowd out what others say
 
 _PRIVATE = tuple(
@@ -34,13 +35,15 @@ def is_private(ip: IPAddress) -> bool:
     return any(ip in network for network in _PRIVATE if network.version == ip.version)
 
 
-def refusal(endpoint: Endpoint, own: Collection[IPInterface]) -> str | None:
+def refusal(endpoint: Endpoint, own: Collection[IPInterface]) -> str | None:  # noqa: PLR0911 - a list of reasons
     """Why this endpoint can be nobody's, or None. `own` are the addresses of our own interfaces."""
     ip = endpoint.ip
     if endpoint.port == 0:
         return "port 0"
     if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
         return "IPv4 written as IPv6"
+    if ip.version == 6 and ip.is_link_local and ip.scope_id is None:
+        return "link-local, and nobody knows on which link"
     if ip.is_multicast or ip.is_loopback or ip.is_unspecified or _is_reserved(ip):
         return "not the address of a host"
     for each in own:
@@ -116,8 +119,9 @@ class Candidates:
         old = self._by_endpoint.get(new.endpoint)
         if old is not None:
             return self._merge(old, new)
-        peers = [each for each in self if each.source == new.source and each.kind == new.kind]
-        limit = MAX_CANDIDATES if new.kind is Kind.CONFIGURED else MAX_PER_SOURCE
+        alike = (each for each in self if each.source == new.source and each.kind == new.kind)
+        peers = [each for each in alike if not each.answered]  # what once worked is nobody's to replace
+        limit = MAX_CONFIGURED if new.kind is Kind.CONFIGURED else MAX_PER_SOURCE
         if len(peers) >= limit:
             oldest = min(peers, key=lambda each: each.confirmed)
             if oldest.confirmed > new.confirmed:
@@ -130,10 +134,11 @@ class Candidates:
 
     def confirm(self, endpoint: Endpoint, now: float) -> Candidate:
         """The member answers at this endpoint: the best knowledge there is."""
-        old = self._by_endpoint.get(endpoint)
-        if old is None:
-            self.offer(Candidate(endpoint, Kind.OBSERVED, now))
-        proved = replace(old or self._by_endpoint[endpoint], confirmed=now, answered=True)
+        old = self._by_endpoint.get(endpoint) or Candidate(endpoint, Kind.OBSERVED, now)
+        if endpoint not in self._by_endpoint and len(self) >= MAX_CANDIDATES:
+            worst = min(self, key=lambda each: (each.answered, each.source is None, each.confirmed))
+            del self._by_endpoint[worst.endpoint]
+        proved = replace(old, confirmed=now, answered=True)
         self._by_endpoint[endpoint] = proved
         return proved
 
@@ -167,9 +172,9 @@ class Candidates:
 
     def _merge(self, old: Candidate, new: Candidate) -> bool:
         better = new.kind is Kind.LAN and new.source is None and (old.kind, old.source) != (Kind.LAN, None)
-        kind, source = (
-            (new.kind, new.source) if better or old.kind is Kind.RESTORED else (old.kind, old.source)
-        )
+        kind, source = (new.kind, new.source) if better else (old.kind, old.source)
+        if old.kind is Kind.RESTORED:
+            kind = new.kind  # somebody confirms it; it stays ours, so that none who repeats it can replace it
         self._by_endpoint[new.endpoint] = Candidate(
             endpoint=new.endpoint,
             kind=kind,

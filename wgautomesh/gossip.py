@@ -21,6 +21,8 @@ ASKED = 3  # connected members asked for one that is missing
 INTRODUCE_EVERY = 1.0  # s between two introductions of a pair: both of them will ask
 INTRODUCTIONS_KEPT = 10_000  # pairs remembered for that; forgetting one costs a datagram too many
 SEEK_EVERY = 0.5  # s between two questions for the same member
+REPLACED_WINDOW = 5.0  # s in which a record may be replaced REPLACED_TIMES by other words than its owner's:
+REPLACED_TIMES = 5  # versions compare in a circle, and forged ones could chase each other round it for ever
 COMPARE_EVERY = 2.0  # s between two comparisons of books with one member
 SETTLE = 1.0  # s after a change of the book in which digests differ only because news is under way
 
@@ -37,6 +39,8 @@ class Gossip:
         self._introduced: dict[frozenset[Key], float] = {}
         self._sought: dict[Key, float] = {}
         self._compared: dict[Key, float] = {}
+        self._summarized: dict[Key, float] = {}
+        self._replaced: dict[Key, tuple[float, int]] = {}  # window's begin and count, by key
 
     def announce(self, nat: Nat, routes: Iterable[Route], now: float, *, force: bool = False) -> bool:
         """Say how we can be reached, if that changed; whether it did."""
@@ -104,6 +108,8 @@ class Gossip:
         for record in records:
             if record.key == self.own:
                 self._outbid(record, now)
+            elif record.key != sender.member.key and not self._may_replace(record, now):
+                continue
             elif self.book.put(record, now):
                 new.append(record)
             else:
@@ -127,6 +133,10 @@ class Gossip:
         self._send(link, self.book.summary(reply=True))
 
     def answer_summary(self, link: Link, summary: Summary, now: float) -> None:
+        """Send what differs; not to one who asks again and again, for the answer is much longer."""
+        if summary.reply and now - self._summarized.get(link.member.key, float("-inf")) < COMPARE_EVERY:
+            return
+        self._summarized[link.member.key] = now
         self._send_records(link, self.book.differing(summary, now))
         if summary.reply:
             self._send(link, self.book.summary(reply=False))
@@ -134,11 +144,13 @@ class Gossip:
     def forget(self, key: Key) -> None:
         """The link is down: the next comparison with this member may come at once."""
         self._compared.pop(key, None)
+        self._summarized.pop(key, None)
 
     def drop(self, key: Key) -> None:
         """No member any more: nothing is said of it from now on."""
         self.forget(key)
         self._sought.pop(key, None)
+        self._replaced.pop(key, None)
         self.book.drop(key)
 
     def _outbid(self, record: Record, now: float) -> None:
@@ -147,6 +159,17 @@ class Gossip:
             return
         self._version = record.version
         self.announce(held.nat, held.routes, now, force=True)
+
+    def _may_replace(self, record: Record, now: float) -> bool:
+        """Whether a record that its owner did not bring may take the place of what is held."""
+        held = self.book.get(record.key)
+        if held is None or not record.newer_than(held):
+            return True
+        began, count = self._replaced.get(record.key, (now, 0))
+        if now - began > REPLACED_WINDOW:
+            began, count = now, 0
+        self._replaced[record.key] = (began, count + 1)
+        return count < REPLACED_TIMES
 
     def _may_introduce(self, one: Link, other: Link, now: float) -> bool:
         pair = frozenset((one.member.key, other.member.key))

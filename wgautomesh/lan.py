@@ -65,6 +65,10 @@ class Lan:
                 self._open(interface)
         self._due = [now + delay for delay in CHANGE_BEACONS]
 
+    @property
+    def is_open(self) -> bool:
+        return bool(self._ports)
+
     def close(self) -> None:
         for index in list(self._ports):
             self._close(index)

@@ -88,7 +88,9 @@ class Link:
         self.probes: dict[int, float] = {}  # unanswered: number -> sent at
         self.first_unanswered: float | None = None
         self.heard = float("-inf")  # last sealed datagram
+        self.home: Endpoint | None = None  # where the member last answered
         self.hint: Candidate | None = None  # where the member is said to be now, if the doubt is confirmed
+        self.strayed = False  # the endpoint in use is a hint, not where the member last answered
         self.in_place: list[Candidate] = []  # what is still to be tried without touching the session
 
         self.endpoint: Endpoint | None = None  # WireGuard's, as last read
@@ -103,7 +105,19 @@ class Link:
         self.other_secret = False  # its datagrams do not open
         self.complaint = ""  # the last reason the operator was told
         self.told = False  # the operator knows that it is connected
+        self.resolved = float("-inf")  # when its name was last looked up
+        self.complained = float("-inf")  # when it last caused a line that it could cause again and again
         self.introduced = False  # by somebody, since it was last connected
+
+    def lost(self, now: float) -> None:
+        """The interface vanished: nothing of the session is left."""
+        self.happened(Event.LOST, now)
+        self.observe(self.endpoint, 0, 0, now)
+        self.told, self.agent, self.agentless_probes = False, True, 0
+        self.misses, self.first_unanswered, self.hint = 0, None, None
+        self.hands_off_until, self.hands_off_before = None, False
+        self.in_place = []
+        self.probes.clear()
 
     def happened(self, event: Event, now: float) -> bool:
         """Take the transition for this event, if there is one; whether the state changed."""
@@ -152,6 +166,7 @@ class Link:
             return False
         self.agent = True
         self.proved_alive(now)
+        self.home = self.endpoint
         sample = now - sent
         # The first probe of a link may have waited for the handshake: only later ones measure the path.
         if self.state is State.CONNECTED and sent >= self.since:

@@ -43,6 +43,9 @@ def set_up(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)  # libraries: what they do in detail is not ours to tell
+    logging.getLogger("pyroute2").setLevel(
+        logging.ERROR
+    )  # warns of /proc files a sandbox hides; we need none
     logging.getLogger(__package__).setLevel(LEVELS[level])
 
 

@@ -15,6 +15,7 @@ from .admission import Routing, admit
 from .candidates import Candidate
 from .effects import Admit, Change, Effect, Level, Look, Save, Say, Send
 from .gossip import Gossip
+from .herald import Herald
 from .link import MISSED_INTERVAL, MISSES_ADOPTED, PROBE_INTERVAL, Event, Link, State
 from .messages import Answer, Hello, Introduce, Introduction, Kind, Message, Record, Records, Seek, Summary
 from .pursuit import Pursuit
@@ -25,6 +26,7 @@ from .values import Device, Endpoint, IPAddress, Key, Member, Peer
 FRESH = 2.0  # s; an older view of the device is renewed before telling a member where we see it
 LOOK_CONNECTING = 1.0  # s between reads of the device while something is being connected
 LOOK_IDLE = 10.0  # s otherwise
+COMPLAIN_EVERY = 60.0  # s between lines that one member causes at will
 MAX_WAITING = 1024  # datagrams that wait for the next look; more in one reading interval is a flood
 
 
@@ -47,10 +49,17 @@ class Mesh:
         self._rng = rng
         self._out: list[Effect] = []
         self.gossip = Gossip(own, self.links, rng, self._out)
+        self._herald = Herald(self.standpoint, self.gossip, self._out)
         self._pursuit = Pursuit(
-            self.links, self.gossip, self.standpoint.public, self._schedule, self._came_up, rng, self._out
+            self.links,
+            self.gossip,
+            self.standpoint.public,
+            self._refuses,
+            self._schedule,
+            self._came_up,
+            rng,
+            self._out,
         )
-        self._device: Device | None = None
         self._routing = Routing(())
         self._looked = float("-inf")
         self._look_asked = False
@@ -69,8 +78,8 @@ class Mesh:
 
     def device(self, device: Device, now: float) -> list[Effect]:
         """The interface as just read. Effects that make peers come before the first datagram."""
-        self._device = device
         self._looked, self._look_asked = now, False
+        self._herald.listening(device.listen_port, now)
         admitted = self._admit(device, now)
         self._routing = Routing([*device.peers.values(), *admitted])
         for key, link in self.links.items():
@@ -84,7 +93,7 @@ class Mesh:
                     self._pursuit.hello(link, now)  # the member made a session: answer it
         if self._adopt:
             self._adopt = False
-            self._announce(now)
+            self._herald.announce(now)
             self._joined = list(self.links)
         for key in self._joined:
             self._begin(self.links[key], now)
@@ -107,10 +116,7 @@ class Mesh:
         self._adopt, self._look_asked = True, False
         self._waiting.clear()
         for key, link in self.links.items():
-            link.happened(Event.LOST, now)
-            link.told = False
-            link.observe(link.endpoint, 0, 0, now)
-            link.probes.clear()
+            link.lost(now)
             self._timers.clear(key)
             self.standpoint.forget(key)
             self.gossip.forget(key)
@@ -137,9 +143,7 @@ class Mesh:
         link = self.links.get(self._routing.owner(ip) or self.own)
         if link is not None and not link.other_secret:
             link.other_secret = True
-            self._say(
-                Level.WARNING, link, "speaks with another gossip secret; its datagrams are not believed"
-            )
+            self._complain(link, now, "speaks with another gossip secret; its datagrams are not believed")
         return self._take()
 
     def resolved(self, key: Key, endpoints: Iterable[Endpoint], now: float) -> list[Effect]:
@@ -158,7 +162,7 @@ class Mesh:
         """Our own addresses, at start and whenever they may have changed: prove all paths again."""
         before, self.standpoint.surroundings = self.standpoint.surroundings, surroundings
         if surroundings != before and not self._adopt:
-            self._announce(now)
+            self._herald.announce(now)
             if before != Surroundings():
                 self._prove_all(now)
         return self._take()
@@ -195,13 +199,15 @@ class Mesh:
                 self._pursuit.probe(link, now)
             else:
                 self._pursuit.pursue(link, now)
+        if now >= self._herald.due:
+            self._herald.announce(now)
         if now >= self._next_look():
             self._look_asked = True
             self._out.append(Look())
         return self._take()
 
     def next_tick(self) -> float:
-        return min(self._timers.next(), self._next_look())
+        return min(self._timers.next(), self._next_look(), self._herald.due)
 
     def memory(self) -> Past:
         """What is worth keeping across a restart."""
@@ -236,7 +242,7 @@ class Mesh:
             case Answer():
                 if link.probe_answered(message.number, now):
                     self._answered(link, now)
-                self._seen(link, message.sees, now)
+                self._herald.seen(link.member.key, message.sees, now)
                 self.gossip.compare(link, message.digest, now)
             case Records(records):
                 self._learn(link, records, now)
@@ -253,7 +259,7 @@ class Mesh:
         self._out.append(Send(link.member, Answer(hello.number, self.gossip.book.digest, link.endpoint)))
         if link.state is State.SILENT:
             self._pursuit.hello(link, now)  # it has a session, so it may hear us again
-        self._seen(link, hello.sees, now)
+        self._herald.seen(link.member.key, hello.sees, now)
 
     def _meet(self, introducer: Link, introductions: Sequence[Introduction], now: float) -> None:
         self._learn(introducer, [each.record for each in introductions if each.record], now)
@@ -275,7 +281,7 @@ class Mesh:
     def _agent_is_back(self, link: Link, now: float) -> None:
         link.agent, link.agentless_probes = True, 0
         if link.is_up:
-            self._say(Level.INFO, link, "answers: its agent runs")
+            self._complain(link, now, "answers: its agent runs")
             self.gossip.greet(link, now)
 
     def _agent_is_down(self, link: Link, now: float) -> None:
@@ -308,7 +314,7 @@ class Mesh:
         """Take in hints; `fresh` ones are acted on even if known: the other side is told now, too."""
         news, known = None, True
         for candidate in candidates:
-            if self.standpoint.refuses(candidate.endpoint, self._routing):
+            if self._refuses(candidate.endpoint):
                 continue
             is_new = link.candidates.offer(candidate)
             if is_new or (fresh and news is None):
@@ -317,6 +323,9 @@ class Mesh:
         if news and not link.blocked and not self._adopt:
             self._pursuit.news(link, news, now, wait=wait, known=known)
             self._out.append(Save())
+
+    def _refuses(self, endpoint: Endpoint) -> bool:
+        return self.standpoint.refuses(endpoint, self._routing)
 
     # -- what becomes of links ------------------------------------------------------------------------
 
@@ -340,7 +349,7 @@ class Mesh:
         """First look at this member on this interface: go on with its session, or try to reach it."""
         if link.blocked:
             return
-        self._pursuit.resolve(link)
+        self._pursuit.resolve(link, now)
         if link.handshake and link.endpoint:
             link.candidates.offer(Candidate(link.endpoint, Kind.OBSERVED, now))
             link.patience = MISSES_ADOPTED
@@ -408,22 +417,6 @@ class Mesh:
             link.blocked = why
         return [effect.peer for effect in plan.effects if isinstance(effect, Admit)]
 
-    # -- our own side ---------------------------------------------------------------------------------
-
-    def _seen(self, link: Link, sees: Endpoint | None, now: float) -> None:
-        if sees is not None and self.standpoint.seen(link.member.key, sees, now):
-            self._announce(now)
-
-    def _announce(self, now: float) -> None:
-        """Tell how we can be reached, if that changed."""
-        port = self._device.listen_port if self._device else 0
-        if not port:
-            return
-        nat, routes = self.standpoint.nat(port), self.standpoint.routes(port)
-        if self.gossip.announce(nat, routes, now):
-            where = ", ".join(str(route.endpoint) for route in routes)
-            self._out.append(Say(Level.DEBUG, f"we can be reached at {where or 'no known endpoint'}"))
-
     # -- timers and effects ---------------------------------------------------------------------------
 
     def _schedule(self, link: Link, due: float) -> None:
@@ -436,6 +429,12 @@ class Mesh:
 
     def _say(self, level: Level, link: Link, text: str) -> None:
         self._out.append(Say(level, f"{link.member} {text}", link.member.key))
+
+    def _complain(self, link: Link, now: float, text: str) -> None:
+        """Say what a member could make us say again and again; once a minute is enough."""
+        if now - link.complained >= COMPLAIN_EVERY:
+            link.complained = now
+            self._say(Level.WARNING, link, text)
 
     def _take(self) -> list[Effect]:
         effects = list(self._out)

@@ -20,6 +20,7 @@ SEAL_OVERHEAD = 40  # bytes that xsalsa20poly1305 adds: 24 of nonce, 16 of tag
 MAX_DATAGRAM = 1232  # bytes: IPv6's minimum MTU of 1280 (RFC 8200, section 5) less IPv6 and UDP headers
 MAX_PLAIN = MAX_DATAGRAM - SEAL_OVERHEAD
 MAX_ROUTES = 8  # endpoints in one record; a longer list would let one member fill everyone's memory
+MAX_RTT = 2.0  # s; a longer round trip or wait in an introduction would only hold up the pair
 MAX_AGE = 10 * 365 * 86400  # s; an older claim is taken to be this old
 BUCKETS = 64  # parts a book is compared in; all their digests fill one datagram
 DIGEST_BITS = 64
@@ -259,14 +260,15 @@ def _unpack_record(value: object) -> Record:
 
 def _pack_introduction(each: Introduction) -> list[Any]:
     record = _pack_record(each.record) if each.record else None
-    return [each.key, record, each.at.pack(), round(each.rtt * 1000), round(each.wait * 1000)]
+    rtt, wait = (round(min(value, MAX_RTT) * 1000) for value in (each.rtt, each.wait))
+    return [each.key, record, each.at.pack(), rtt, wait]
 
 
 def _unpack_introduction(value: object) -> Introduction:
     key, record, at, rtt, wait = _list(value)[:5]
-    rtt_ms, wait_ms = _count(rtt, 10_000), _count(wait, 10_000)  # a longer wait would only mute the member
+    rtt, wait = (min(_count(value, 2**64) / 1000, MAX_RTT) for value in (rtt, wait))
     known = None if record is None else _unpack_record(record)
-    return Introduction(_key(key), known, _endpoint(at), rtt_ms / 1000, wait_ms / 1000)
+    return Introduction(_key(key), known, _endpoint(at), rtt, wait)
 
 
 def _unpack_probe(body: dict[str, Any]) -> tuple[int, int, Endpoint | None]:

@@ -13,13 +13,15 @@ from random import Random
 
 from .admission import KEEPALIVE, host_network
 from .attempt import QUIET_ROUNDS
-from .candidates import Candidate
+from .candidates import MAX_CANDIDATES, Candidate
 from .effects import Change, Effect, Level, Look, Readd, Resolve, Say, Send
 from .gossip import Gossip
 from .link import MISSED_INTERVAL, MISSES_TO_DOUBT, MISSES_TO_SILENCE, PROBE_INTERVAL, Event, Link, State
 from .messages import Hello, Kind, Nat
 from .values import Device, Endpoint, HostPort, IPAddress, Key, Peer
 
+RESOLVE_EVERY = 5.0  # s between two look-ups of one name, whoever makes us try
+IN_PLACE_TIME = 6.0  # s for all endpoints in place; more, and lies could keep coming
 IN_PLACE_TURN = 0.5  # s an endpoint gets without touching the session
 HIGH_WAITS = 1.0  # s by which the higher key gives the lower one precedence after a silence
 HANDS_OFF = 1.5  # s a finished handshake is left alone though no datagram came: a shot may have undone it
@@ -36,6 +38,7 @@ class Pursuit:
         links: Mapping[Key, Link],
         gossip: Gossip,
         own_public: Callable[[], Collection[IPAddress]],
+        refuses: Callable[[Endpoint], bool],
         schedule: Callable[[Link, float], None],
         came_up: Callable[[Link, float], None],
         rng: Random,
@@ -44,10 +47,12 @@ class Pursuit:
         self._links = links
         self._gossip = gossip
         self._own_public = own_public
+        self._refuses = refuses
         self._schedule = schedule
         self._came_up = came_up
         self._out = out
         self._number = rng.randrange(2**32)
+        self._cleared: set[Key] = set()  # links whose peer is to be made anew without an endpoint
         self._aimed: dict[Key, None] = {}  # links whose shot waits for a look at the device, in order
 
     @property
@@ -64,8 +69,9 @@ class Pursuit:
         link.probe_sent(self._number, now)
         self._out.append(Send(link.member, Hello(self._number, self._gossip.book.digest, link.endpoint)))
 
-    def resolve(self, link: Link) -> None:
-        if isinstance(link.member.endpoint, HostPort):
+    def resolve(self, link: Link, now: float) -> None:
+        if isinstance(link.member.endpoint, HostPort) and now - link.resolved >= RESOLVE_EVERY:
+            link.resolved = now
             self._out.append(Resolve(link.member.key, link.member.endpoint.host, link.member.endpoint.port))
 
     def news(self, link: Link, candidate: Candidate, now: float, *, wait: float, known: bool) -> None:
@@ -75,12 +81,9 @@ class Pursuit:
             if candidate.endpoint != link.endpoint:
                 self._doubt(link, candidate, now)
         elif link.state is State.SILENT:
-            link.in_place = [
-                candidate,
-                *(each for each in link.in_place if each.endpoint != candidate.endpoint),
-            ]
-            self._schedule(link, now)
-        elif link.hands_off_until is None and not attempt.is_quiet(now):
+            rest = (each for each in link.in_place if each.endpoint != candidate.endpoint)
+            link.in_place = [candidate, *rest][:MAX_CANDIDATES]  # each has its turn when the last one is over
+        elif link.hands_off_until is None and not (known and attempt.is_quiet(now)):
             if not known:
                 attempt.reset()
             order = self._order(link)
@@ -91,7 +94,7 @@ class Pursuit:
 
     def start(self, link: Link, now: float, wait: float = 0.0) -> None:
         """Begin a round of shots, and ask others, who may know better."""
-        self.resolve(link)
+        self.resolve(link, now)
         self._gossip.seek(link.member.key, now)
         order = self._order(link)
         if order:
@@ -128,9 +131,8 @@ class Pursuit:
         link.happened(Event.MISSED, now)
         if link.misses == MISSES_TO_DOUBT:
             self._gossip.seek(link.member.key, now)
-        if link.misses >= MISSES_TO_DOUBT and link.hint:
-            self._out.append(Change(link.member.key, endpoint=link.hint.endpoint))
-            link.hint = None
+        if link.misses >= MISSES_TO_DOUBT:
+            self._try_hint(link)
         if link.misses >= link.patience:
             # What came right at the start may have waited in a buffer while we were suspended.
             began = (link.first_unanswered or now) + MISSED_INTERVAL
@@ -138,6 +140,15 @@ class Pursuit:
                 link.patience = MISSES_TO_SILENCE  # something lives there: no haste
             else:
                 self._judge(link, now)
+
+    def _try_hint(self, link: Link) -> None:
+        """Try a hint in place; every other time where the member last answered, for hints may be lies."""
+        if link.hint and link.misses % 2 == 0:
+            self._out.append(Change(link.member.key, endpoint=link.hint.endpoint))
+            link.hint, link.strayed = None, True
+        elif link.strayed and link.home:
+            self._out.append(Change(link.member.key, endpoint=link.home))
+            link.strayed = False
 
     def _judge(self, link: Link, now: float) -> None:
         """Nobody answers: is the path dead, or only the agent?"""
@@ -168,7 +179,7 @@ class Pursuit:
     def _doubt(self, link: Link, hint: Candidate, now: float) -> None:
         """Somebody sees the member elsewhere. Ours may still work: prove it before anything moves."""
         link.hint = hint
-        if link.misses >= MISSES_TO_DOUBT or link.first_unanswered is None:
+        if link.first_unanswered is None:
             self._schedule(link, now)
 
     # -- links that are not ---------------------------------------------------------------------------
@@ -187,6 +198,11 @@ class Pursuit:
 
     def act(self, device: Device, now: float) -> None:
         """The device was just read: the moment for all shots that are due."""
+        cleared, self._cleared = self._cleared, set()
+        for key in cleared:
+            link = self._links.get(key)
+            if link and not link.is_up and not link.blocked:
+                self._readd(link, device.peers.get(key), None)
         aimed, self._aimed = self._aimed, {}
         for key in aimed:
             link = self._links.get(key)
@@ -248,7 +264,7 @@ class Pursuit:
 
     def _try_in_place(self, link: Link, now: float) -> None:
         """One endpoint after the other under the session as it is: keys survive a change of path."""
-        if link.in_place:
+        if link.in_place and now - link.since < IN_PLACE_TIME:
             endpoint = link.in_place.pop(0).endpoint
             self._out.append(Change(link.member.key, endpoint=endpoint))
             self.hello(link, now)
@@ -261,7 +277,8 @@ class Pursuit:
         if not len(link.candidates):
             # Also clears the handshake timestamp WireGuard keeps against replays: after a clock was set
             # back, the member's initiations look old until then.
-            self._readd(link, None, None)
+            self._cleared.add(link.member.key)
+            self._out.append(Look())
         self.start(link, now, wait=0.0 if link.low else HIGH_WAITS)
 
     def _readd(self, link: Link, peer: Peer | None, endpoint: Endpoint | None) -> None:
@@ -277,7 +294,8 @@ class Pursuit:
         record = self._gossip.book.get(link.member.key)
         routes = record.routes if record else ()
         public = [route.endpoint.ip for route in routes if route.kind is Kind.OBSERVED]
-        return link.candidates.ordered(self._own_public(), public)
+        order = link.candidates.ordered(self._own_public(), public)
+        return [each for each in order if not self._refuses(each.endpoint)]
 
     def _say(self, level: Level, link: Link, text: str) -> None:
         self._out.append(Say(level, f"{link.member} {text}", link.member.key))

@@ -5,6 +5,7 @@ Pure. Each connected member is one observer; what it says is never more than one
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -41,7 +42,8 @@ class Reflexive:
     def public(self, own: Collection[IPAddress]) -> list[Endpoint]:
         """The endpoint worth telling others, one a family at most.
 
-        The newest sighting wins, because after a change observers follow one by one. Behind a NAT that
+        The one most observers see, and of several the newest: after a change observers follow one by
+        one. Behind a NAT that
         gives each destination its own port the one told last stays for as long as somebody sees it:
         otherwise every new observer would be news to the whole mesh.
         """
@@ -50,7 +52,8 @@ class Reflexive:
             sightings = self._outside(version, own)
             if not sightings:
                 continue
-            newest = max(sightings, key=lambda each: each.since).endpoint
+            votes = Counter(each.endpoint for each in sightings)
+            newest = max(sightings, key=lambda each: (votes[each.endpoint], each.since)).endpoint
             last = self._published.get(version)
             if last and last.ip == newest.ip and any(each.endpoint == last for each in sightings):
                 newest = last

@@ -223,7 +223,7 @@ def test_a_broken_family_costs_little(lab_of: LabOf, measured: Measured) -> None
     lab = lab_of(Topology(pair().trunk, versions=Versions.DUAL, delay=0.025))
     for router in ("north", "south"):
         lab.net.boxes[router].ns.nft(
-            "table ip6 broken { chain all { type filter hook forward priority -10; udp dport != 0 drop; }; }"
+            "table ip6 broken { chain out { type filter hook forward priority -10; udp dport != 0 drop; }; }"
         )
     lab.configure(preset=["hub"])
     for node in lab.nodes.values():
