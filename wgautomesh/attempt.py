@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
-from .candidates import Candidate
+from .candidates import MAX_CANDIDATES, Candidate
+from .values import Key
 
 MIN_SPACING = 0.35  # s between two shots at one member, whatever news comes in
 LOW_FIRST = 0.4  # s until the lower key's second shot, if no round trip time is known
@@ -20,6 +21,7 @@ HIGH_JITTER = 0.3  # s, either way, for the higher key
 TURN = 1.0  # s a candidate gets, at least
 LAST_TURN = 3.0  # s the last candidate of a round gets: a single one deserves several shots
 TURN_RTTS = 2.5  # round trips a candidate gets
+RESTART_EVERY = 3.0  # s between rounds begun anew by one source: lies must not keep the truth from its turn
 BACKOFF = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # s of pause after each round, with jitter
 BACKOFF_JITTER = 0.2  # as a share of the pause
 QUIET_ROUNDS = 3  # after so many, some NAT may have our early packets in its table, and remap us
@@ -43,6 +45,7 @@ class Attempt:
         self._turn_ends = 0.0
         self._last_shot = float("-inf")
         self._queue: list[Candidate] = []
+        self._restarted: dict[Key | None, float] = {}
 
     def begin_round(self, candidates: Sequence[Candidate], now: float, wait: float = 0.0) -> None:
         """Start over with these, best first, `wait` seconds from now."""
@@ -65,9 +68,24 @@ class Attempt:
         """Other candidates for the rest of the round; whose turn it is goes on."""
         self._queue = list(candidates)
 
+    def may_restart(self, source: Key | None, now: float) -> bool:
+        """Whether news from this source may begin the round anew; else it waits for its turn."""
+        if now - self._restarted.get(source, float("-inf")) < RESTART_EVERY:
+            return False
+        self._restarted[source] = now
+        return True
+
     def is_quiet(self, now: float) -> bool:
         """Whether the silence that makes NATs forget us must not be broken yet."""
         return self.quiet_since is not None and now - self.quiet_since < QUIET_ENOUGH
+
+    def append(self, candidate: Candidate) -> None:
+        """A candidate for the end of the round."""
+        if (
+            all(each.endpoint != candidate.endpoint for each in self._queue)
+            and len(self._queue) < MAX_CANDIDATES
+        ):
+            self._queue.append(candidate)
 
     def turn_is_over(self, now: float) -> bool:
         return now >= self._turn_ends

@@ -87,8 +87,11 @@ class Pursuit:
             if not known:
                 attempt.reset()
             order = self._order(link)
-            if link.state is State.TRYING and order and attempt.is_trying(order[0], now):
+            trying = link.state is State.TRYING and attempt.target is not None
+            if trying and order and attempt.is_trying(order[0], now):
                 attempt.queue(order[1:])
+            elif trying and not attempt.may_restart(candidate.source, now):
+                attempt.append(candidate)
             else:
                 self.start(link, now, wait)
 
