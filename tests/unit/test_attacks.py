@@ -446,3 +446,48 @@ def test_who_tries_a_liars_endpoints_shoots_seldom() -> None:
     world.run(30)
     assert len(nodes["a"].readds) - before <= 30 / 0.35 + 1
     assert nodes["a"].state(nodes["b"]) is State.TRYING
+
+
+@pytest.mark.parametrize("wait", [0.0, 9.9])
+def test_a_pair_meets_although_somebody_lies_all_the_time(wait: float) -> None:
+    world = World(1, one_way=0.025)
+    nodes = build(world, PLAN, preset=("hub", "liar"))
+    for name in ("hub", "liar", "a"):
+        nodes[name].start()
+    world.run(10)
+
+    def waiting(number: int, about: Node) -> Message:
+        return Introduce((Introduction(about.key, None, place(number), rtt=9.0, wait=wait),))
+
+    lie(world, waiting, 20.0, ["a", "b"], ["a", "b"], until=world.now + 60)
+    nodes["b"].start()
+    assert world.run(60, until=lambda: world.connected("a", "b")) <= 20
+
+
+def test_three_forged_records_of_one_who_is_away_do_not_chase_each_other() -> None:
+    world = World(1, one_way=0.01)
+    nodes = build(world, PLAN | {"away": ("44.128.7.1", "none")}, preset=tuple(PLAN))
+    for name in PLAN:
+        nodes[name].start()
+    world.run(30)
+    away = nodes["away"].key
+    for number, name in enumerate(("hub", "a", "b")):  # each newer than the one before, in a circle
+        nodes["liar"].send(nodes[name].key, Records((Record(away, 1 + number * (2**32 // 3)),)))
+    world.run(5)
+    began = sum(len(node.sent) for node in nodes.values())
+    world.run(10)
+    assert sum(len(node.sent) for node in nodes.values()) - began < 1000
+
+
+def test_a_short_outage_heals_under_lies() -> None:
+    world = World(1, one_way=0.025)
+    nodes = build(world, PLAN, preset=("hub", "liar"))
+    for node in nodes.values():
+        node.start()
+    world.run(20, until=world.connected)
+    world.run(10)
+    lie(world, introduced_now, 20.0, ["a", "b"], ["a", "b"], until=world.now + 120)
+    world.dropped |= {("a", "b"), ("b", "a")}
+    world.run(2.5)
+    world.dropped.clear()
+    assert world.run(60, until=lambda: world.connected("a", "b")) <= 10

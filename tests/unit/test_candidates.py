@@ -111,3 +111,23 @@ def test_a_private_address_that_answered_is_tried_again() -> None:
     candidates.offer(candidate("192.168.1.9:1", Kind.LAN))
     candidates.confirm(at("192.168.1.9:1"), 5.0)
     assert len(candidates.ordered([ip_address("44.128.2.1")], [])) == 1
+
+
+def test_what_worked_is_kept_even_if_every_place_is_taken() -> None:
+    candidates = Candidates()
+    for number in range(40):
+        for kind in Kind:
+            candidates.offer(candidate(f"44.128.9.{number + 1}:{kind + 1}", kind, float(number), None))
+            candidates.offer(candidate(f"44.128.8.{number + 1}:{kind + 1}", kind, float(number), ALICE))
+    candidates.confirm(at("44.128.2.1:1"), 100.0)
+    found = candidates.get(at("44.128.2.1:1"))
+    assert found and found.answered and len(candidates) <= MAX_CANDIDATES
+
+
+def test_whoever_introduced_an_endpoint_that_worked_cannot_take_it_away() -> None:
+    candidates = Candidates()
+    candidates.offer(candidate("44.128.2.1:1", source=ALICE))
+    candidates.confirm(at("44.128.2.1:1"), 1.0)
+    for port in range(2, 20):
+        candidates.offer(candidate(f"44.128.9.9:{port}", confirmed=50.0 + port, source=ALICE))
+    assert candidates.get(at("44.128.2.1:1"))
