@@ -21,7 +21,7 @@ HIGH_JITTER = 0.3  # s, either way, for the higher key
 TURN = 1.0  # s a candidate gets, at least
 LAST_TURN = 3.0  # s the last candidate of a round gets: a single one deserves several shots
 TURN_RTTS = 2.5  # round trips a candidate gets
-RESTART_EVERY = 3.0  # s between rounds begun anew by one source: lies must not keep the truth from its turn
+RESTARTS = 2  # of one round by one source's news: lies must not keep the truth from its turn
 BACKOFF = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # s of pause after each round, with jitter
 BACKOFF_JITTER = 0.2  # as a share of the pause
 QUIET_ROUNDS = 3  # after so many, some NAT may have our early packets in its table, and remap us
@@ -42,10 +42,10 @@ class Attempt:
         self.rx_at_shot = 0  # received bytes when the last shot left
         self.quiet_since: float | None = None
         self._rng = rng
-        self._turn_ends = 0.0
+        self._turn_began = self._turn_ends = 0.0
         self._last_shot = float("-inf")
         self._queue: list[Candidate] = []
-        self._restarted: dict[Key | None, float] = {}
+        self._restarts: dict[Key | None, int] = {}  # of this round, by source
 
     def begin_round(self, candidates: Sequence[Candidate], now: float, wait: float = 0.0) -> None:
         """Start over with these, best first, `wait` seconds from now."""
@@ -53,6 +53,11 @@ class Attempt:
         self.quiet_since = None
         self._next_turn(now + wait)
         self.next_shot = max(now + wait, self._last_shot + MIN_SPACING)
+
+    def succeeded(self) -> None:
+        """The member is reached: the next campaign begins like the first."""
+        self.rounds = 0
+        self._restarts.clear()
 
     def reset(self) -> None:
         """Something new is known: the pauses begin small again."""
@@ -67,13 +72,13 @@ class Attempt:
     def queue(self, candidates: Sequence[Candidate]) -> None:
         """Other candidates for the rest of the round; whose turn it is goes on."""
         self._queue = list(candidates)
+        self._shorten()
 
-    def may_restart(self, source: Key | None, now: float) -> bool:
+    def may_restart(self, source: Key | None) -> bool:
         """Whether news from this source may begin the round anew; else it waits for its turn."""
-        if now - self._restarted.get(source, float("-inf")) < RESTART_EVERY:
-            return False
-        self._restarted[source] = now
-        return True
+        count = self._restarts.get(source, 0) + 1
+        self._restarts[source] = count
+        return count <= RESTARTS
 
     def is_quiet(self, now: float) -> bool:
         """Whether the silence that makes NATs forget us must not be broken yet."""
@@ -86,6 +91,7 @@ class Attempt:
             and len(self._queue) < MAX_CANDIDATES
         ):
             self._queue.append(candidate)
+            self._shorten()
 
     def turn_is_over(self, now: float) -> bool:
         return now >= self._turn_ends
@@ -120,6 +126,7 @@ class Attempt:
 
     def rest(self, now: float) -> None:
         """A round failed: pause, longer each time."""
+        self._restarts.clear()
         pause = BACKOFF[min(self.rounds, len(BACKOFF) - 1)]
         self.rounds += 1
         self.target = None
@@ -127,10 +134,16 @@ class Attempt:
 
     def be_quiet(self, now: float) -> None:
         """Say nothing at all for so long that every NAT on the way forgets us."""
+        self._restarts.clear()
         self.rounds += 1
         self.target = None
         self.quiet_since = now
         self.next_shot = now + QUIET
+
+    def _shorten(self) -> None:
+        """Others wait now: the turn is not the round's last any more."""
+        if self._queue and self.target:
+            self._turn_ends = min(self._turn_ends, self._turn_began + max(TURN, TURN_RTTS * self.target.rtt))
 
     def _next_turn(self, starts: float) -> None:
         self.target = self._queue.pop(0) if self._queue else None
@@ -138,4 +151,5 @@ class Attempt:
         self.shots = 0
         self.next_shot = max(starts, self._last_shot + MIN_SPACING)
         length = max(TURN, TURN_RTTS * rtt)
+        self._turn_began = self.next_shot
         self._turn_ends = self.next_shot + (length if self._queue else max(LAST_TURN, length))

@@ -281,7 +281,7 @@ class Mesh:
     def _agent_is_back(self, link: Link, now: float) -> None:
         link.agent, link.agentless_probes = True, 0
         if link.is_up:
-            self._complain(link, now, "answers: its agent runs")
+            self._complain(link, now, "answers: its agent runs", Level.INFO)
             self.gossip.greet(link, now)
 
     def _agent_is_down(self, link: Link, now: float) -> None:
@@ -368,7 +368,7 @@ class Mesh:
             link.candidates.confirm(link.endpoint, now)
         link.proved_alive(now)
         link.told, link.complaint = True, ""
-        link.attempt.reset()
+        link.attempt.succeeded()
         link.introduced = False
         link.in_place = []
         link.hands_off_until = None
@@ -430,11 +430,11 @@ class Mesh:
     def _say(self, level: Level, link: Link, text: str) -> None:
         self._out.append(Say(level, f"{link.member} {text}", link.member.key))
 
-    def _complain(self, link: Link, now: float, text: str) -> None:
+    def _complain(self, link: Link, now: float, text: str, level: Level = Level.WARNING) -> None:
         """Say what a member could make us say again and again; once a minute is enough."""
         if now - link.complained >= COMPLAIN_EVERY:
             link.complained = now
-            self._say(Level.WARNING, link, text)
+            self._say(level, link, text)
 
     def _take(self) -> list[Effect]:
         effects = list(self._out)

@@ -90,7 +90,7 @@ class Pursuit:
             trying = link.state is State.TRYING and attempt.target is not None
             if trying and order and attempt.is_trying(order[0], now):
                 attempt.queue(order[1:])
-            elif trying and not attempt.may_restart(candidate.source, now):
+            elif trying and not attempt.may_restart(candidate.source):
                 attempt.append(candidate)
             else:
                 self.start(link, now, wait)

@@ -46,7 +46,7 @@ records = st.builds(
     st.sampled_from(Nat),
     st.lists(routes, max_size=MAX_ROUTES).map(tuple),
 )
-milliseconds = st.integers(0, 2000).map(lambda ms: ms / 1000)
+milliseconds = st.integers(0, 1500).map(lambda ms: ms / 1000)
 introductions = st.builds(Introduction, keys, st.none() | records, endpoints, milliseconds, milliseconds)
 numbers, digests = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
 every_message = (
