@@ -1,6 +1,6 @@
 """The schedule by which two sides shoot at each other until a handshake gets through.
 
-Pure: it says when to shoot at what; `mesh.py` looks at the device and shoots. Why it is asymmetric: if the
+Pure: it says when to shoot at what; `pursuit.py` looks at the device and shoots. Why it is asymmetric: if the
 handshake initiations of both sides cross on the wire, each side drops the other's response, so two sides in
 step never connect. Both shoot once at the same time, which opens both NATs; after that the side with the
 lower key is first, and the other keeps out of its way. Timings and measurements: docs/protocol.md.

@@ -1,6 +1,6 @@
 """The book: the newest record of every member, and digests by which two books are compared.
 
-Pure. The book says what is known and what differs; what to send to whom is decided in `mesh.py`.
+Pure. The book says what is known and what differs; what to send to whom is decided in `gossip.py`.
 """
 
 from __future__ import annotations
