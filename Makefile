@@ -24,7 +24,7 @@ test-fast: $(VENV)/ready  ## unit tests, types and style, in seconds
 test-unit-all:  ## the unit tests on every Python 3.10 to 3.13 found here
 	@tests/every_python.sh
 
-test-lab: .venv/tools $(VENV)/ready  ## agents on real interfaces behind real NATs (root)
+test-lab: .venv/tools .venv/nix $(VENV)/ready  ## agents on real interfaces behind real NATs (root)
 	@$(PYTHON) -m pytest -p no:cacheprovider --timeout 180 tests/nix tests/lab
 
 test-kernel: .venv/tools .venv/kernel $(VENV)/ready  ## the same on the kernel's WireGuard, in a booted Debian kernel (root)
@@ -47,6 +47,9 @@ $(VENV)/ready: pyproject.toml tests/setup.sh
 
 .venv/tools: tests/setup.sh
 	@tests/setup.sh tools
+
+.venv/nix: tests/setup.sh
+	@tests/setup.sh nix
 
 .venv/kernel: tests/setup.sh
 	@tests/setup.sh kernel

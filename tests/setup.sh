@@ -2,6 +2,7 @@
 # Installs what the development commands need, each part only if it is missing:
 #   setup.sh venv FOLDER [PYTHON]   a virtual environment with the package and its development tools
 #   setup.sh tools                  the lab's system packages (Debian, as root)
+#   setup.sh nix                    what evaluates the NixOS module and judges systemd units
 #   setup.sh kernel                 a Debian kernel, and what boots it without KVM
 # A stamp file beside each says that it is done.
 set -euo pipefail
@@ -52,7 +53,7 @@ venv)
 tools)
     [[ $EUID -eq 0 ]] || fail "the lab makes network namespaces and needs root: run it with sudo"
     needed=(ip:iproute2 sysctl:procps nft:nftables iptables:iptables conntrack:conntrack ping:iputils-ping
-        setpriv:util-linux wg:wireguard-tools nix-instantiate:nix-bin systemd-analyze:systemd)
+        setpriv:util-linux wg:wireguard-tools)
     if ip link add wgam-probe type wireguard 2>/dev/null; then
         ip link del wgam-probe
     else
@@ -60,6 +61,10 @@ tools)
     fi
     install_missing "${needed[@]}"
     mkdir -p .venv && touch .venv/tools
+    ;;
+nix)
+    install_missing nix-instantiate:nix-bin systemd-analyze:systemd
+    mkdir -p .venv && touch .venv/nix
     ;;
 kernel)
     needed=(qemu-system-x86_64:qemu-system-x86 busybox:busybox-static)
@@ -69,6 +74,6 @@ kernel)
     mkdir -p .venv && touch .venv/kernel
     ;;
 *)
-    fail "usage: $0 venv FOLDER [PYTHON] | tools | kernel"
+    fail "usage: $0 venv FOLDER [PYTHON] | tools | nix | kernel"
     ;;
 esac
