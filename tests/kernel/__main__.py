@@ -126,7 +126,6 @@ def _show(lines: Iterable[str]) -> tuple[int | None, str]:
 
 
 def main() -> int:
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # unwind as after Ctrl-C
     try:
         return boot(command(sys.argv[1:]))
     except CannotBootError as error:
@@ -135,4 +134,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # unwind as after Ctrl-C
     sys.exit(main())

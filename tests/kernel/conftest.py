@@ -1,20 +1,32 @@
-"""Fixtures of the kernel lane. Those of the lab come as a plugin: the runner loads `tests.lab.conftest`."""
+"""Fixtures of the kernel lane. Those of the lab come as a plugin: the runner loads `tests.lab.conftest`.
+
+The agent's start alone takes several seconds on an emulated processor, so most tests share one mesh.
+"""
 
 from __future__ import annotations
 
-import time
+import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import pytest
 
-from ..lab import lab
-from ..lab.conftest import FIGURES
+from ..lab import evidence, lab, topology
+from ..lab.conftest import EVIDENCE, FAILURE, FIGURES
 from ..lab.lab import Lab
+from ..lab.node import Node
 from ..lab.wg import has_kernel_module
 
-DAY = 86_400  # s
-POLL = 0.25  # s between two looks at what is waited for: a look costs some 50 ms of an emulated processor
+POLL = 0.25  # s between two looks at what is waited for: a look costs up to 0.1 s of an emulated processor
+WAIT = 60.0  # s after which what was waited for has failed
+
+NOBODY = 65534
+ONLY_NET_ADMIN = (
+    *("setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups", "--no-new-privs"),
+    *("--inh-caps", "-all,+net_admin", "--ambient-caps", "-all,+net_admin"),
+    *("--bounding-set", "-all,+net_admin"),
+)
 
 
 class Printed(Protocol):
@@ -22,9 +34,22 @@ class Printed(Protocol):
         """Note a time for the summary. Not bounded: emulated, everything is several times slower."""
 
 
-class SetClock(Protocol):
-    def __call__(self, of: Lab, days: int) -> None:
-        """Jump the wall clock by whole days; the lab goes on finding what its agents say after that."""
+@dataclass(slots=True)
+class Shared:
+    lab: Lab | None = None
+
+    def close(self) -> None:
+        if self.lab:
+            self.lab.close()
+            self.lab = None
+
+
+SHARED = pytest.StashKey[Shared]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    shared = config.stash[SHARED] = Shared()
+    config.add_cleanup(shared.close)
 
 
 def pytest_sessionstart() -> None:
@@ -46,16 +71,44 @@ def printed(request: pytest.FixtureRequest) -> Printed:
 
 
 @pytest.fixture
-def set_clock() -> Iterator[SetClock]:
-    """Jumps the wall clock, and puts it right after the test."""
-    jumped = 0
+def pair(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """A hub and two nodes behind NATs, connected; their agents are unprivileged but for CAP_NET_ADMIN.
 
-    def jump(of: Lab, days: int) -> None:
-        nonlocal jumped
-        jumped += days * DAY
-        time.clock_settime(time.CLOCK_REALTIME, time.time() + days * DAY)
-        for node in of.nodes.values():
-            node.started += days * DAY
+    Every test that asks gets the same, until one fails or leaves an agent stopped.
+    """
+    shared = request.config.stash[SHARED]
+    if shared.lab is None:
+        shared.lab = Lab(topology.pair()).__enter__()
+        _start_unprivileged(shared.lab)
+    shared.lab.until_meshed(within=WAIT)
+    yield shared.lab
+    failure = request.node.stash.get(FAILURE, None)
+    if failure is not None:
+        nodes = failure.nodes if isinstance(failure, lab.Expectation) else ()
+        kept = evidence.keep(shared.lab, request.node.name, nodes)
+        request.config.stash[EVIDENCE].append(f"{request.node.name}\n{kept}\n")
+    if failure is not None or not all(node.runs() for node in shared.lab.nodes.values()):
+        shared.close()
 
-    yield jump
-    time.clock_settime(time.CLOCK_REALTIME, time.time() - jumped)
+
+def _start_unprivileged(of: Lab) -> None:
+    of.configure()
+    of.folder.chmod(0o755)
+    for node in of.nodes.values():
+        for path in (node.folder, node.config):
+            os.chown(path, NOBODY, NOBODY)
+        node.start(through=ONLY_NET_ADMIN)
+
+
+def reaches(here: Node, there: Node) -> bool:
+    return here.ping(there, within=0.5) is not None and there.ping(here, within=0.5) is not None
+
+
+def until_reached(of: Lab, here: Node, there: Node) -> float:
+    """Wait until both answer the other's pings; the s it took."""
+    return of.until(
+        lambda: reaches(here, there),
+        within=WAIT,
+        what=f"{here.name} and {there.name} answer each other's pings",
+        between=(here, there),
+    )
