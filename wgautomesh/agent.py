@@ -19,6 +19,7 @@ from .config import Config, load
 from .effects import Effect, Look, Resolve, Save, Say, Send
 from .exchange import Exchange, Heard, Refused, Unreadable
 from .interface import RETRY, Interface
+from .keeper import Keeper
 from .lan import Lan
 from .log import Once
 from .mesh import Mesh, Past
@@ -26,16 +27,14 @@ from .notify import Notifier
 from .resolver import Resolver
 from .seal import Seal
 from .standpoint import Surroundings
-from .store import Memory, Store
+from .store import Memory
+from .survey import Survey
 from .tunnel import Tunnel
 from .values import Device, Endpoint, IPInterface, Key
 from .watch import Interface as LocalInterface
-from .watch import Watch
 
 log = logging.getLogger(__name__)
 
-SAVE_DELAY = 2.0  # s in which changes gather before they are written
-SAVE_RETRY = 30.0  # s after a failed write
 WOKE = 5.0  # s by which a wait may be too long before we conclude that we were suspended
 FIXED = ("interface", "gossip_port")  # settings that a reload cannot change
 
@@ -55,17 +54,16 @@ class Agent:
             self._selector, Seal(config.secrets, "gossip"), config.gossip_port, self._hear
         )
         self._lan = self._discovery()
+        self._lans: list[LocalInterface] = []  # as the LAN sockets know them
         self._notify = Notifier()
         self._past = Past()
         self._device: Device | None = None
         self._mesh: Mesh | None = None
-        self._watch: Watch | None = None
-        self._interfaces: dict[int, LocalInterface] = {}  # as last surveyed
-        self._survey_due = float("inf")
+        self._survey = Survey(self._selector, self._network_changed, self._network_listed)
+        self._keeper = Keeper(config.persist_file, self._worth_keeping)
         self._resolver: Resolver | None = None
         self._told: set[int] = set()  # signals that came
         self._gossip_due = float("inf")
-        self._save_due = float("inf")
         self._alive_due = 0.0
 
     # -- life -----------------------------------------------------------------------------------------
@@ -73,7 +71,8 @@ class Agent:
     def run(self) -> None:
         """Until SIGTERM or SIGINT. Raises PermissionError with one line when rights are missing."""
         self._listen_for_signals()
-        self._remember()
+        memory = self._keeper.load()
+        self._past = Past(memory.endpoints, memory.added)
         self._notify.ready()  # waiting for the interface is part of the service
         try:
             while not self._told & {signal.SIGTERM, signal.SIGINT}:
@@ -101,15 +100,13 @@ class Agent:
         if device:
             self._see(device, at)
         elif not self._interface.is_open:
-            self._start_watching()  # tells when it comes
+            self._survey.start(at)  # tells when it comes
         if self._lan:
             self._lan.tick(at)
-        if at >= self._survey_due:
-            self._survey(at)
+        self._survey.turn(at)
         if at >= self._gossip_due:
             self._open_gossip(at)
-        if at >= self._save_due:
-            self._save(at)
+        self._keeper.turn(at)
         if at >= self._alive_due:
             self._notify.alive()
             self._alive_due = at + self._notify.watchdog
@@ -117,9 +114,9 @@ class Agent:
     def _next_due(self) -> float:
         due = [
             self._interface.next_due(),
-            self._survey_due,
+            self._survey.next_due(),
             self._gossip_due,
-            self._save_due,
+            self._keeper.next_due(),
             self._alive_due,
         ]
         if self._mesh and self._interface.is_open:
@@ -158,16 +155,15 @@ class Agent:
                 self._lan.close()
             self._lan = self._discovery()
             self._identify()
-            self._survey(at)
+            self._survey.list(at)
         if self._mesh:
             self._apply(self._mesh.reconfigure(config.members, at), at)
             self._open_gossip(at)
-        self._save_due = at
+        self._keeper.move(config.persist_file, at)
 
     def _stop(self) -> None:
         self._notify.stopping()
-        if self._save_due != float("inf"):
-            self._save(now())
+        self._keeper.close(now())
         log.info("stopped; peers and sessions stay as they are")
 
     # -- the interface --------------------------------------------------------------------------------
@@ -181,8 +177,7 @@ class Agent:
             self._begin(device, at)
         if known and (known.index, known.listen_port) != (device.index, device.listen_port):
             self._identify()
-            if self._watch:
-                self._survey(at)
+            self._survey.list(at)
         if self._mesh:
             self._apply(self._mesh.device(device, at), at)
             self._notify.status(self._status(self._mesh))
@@ -201,8 +196,7 @@ class Agent:
         rng = Random(SystemRandom().getrandbits(64))  # noqa: S311
         self._mesh = Mesh(device.key, self._config.members, rng=rng, now=at, past=past)
         self._identify()
-        if self._watch:
-            self._survey(at)
+        self._survey.list(at)
 
     def _identify(self) -> None:
         device, mesh = self._device, self._mesh
@@ -232,7 +226,7 @@ class Agent:
                 case Look():
                     self._interface.look(at)
                 case Save():
-                    self._save_due = min(self._save_due, at + SAVE_DELAY)
+                    self._keeper.changed(at)
                 case Say(level, text):
                     log.log(level, "%s", text)
                 case Resolve(key, host, port):
@@ -255,7 +249,7 @@ class Agent:
         self._gossip_due = float("inf")
         if self._device is None or self._mesh is None or not self._interface.is_open:
             return
-        self._start_watching()
+        self._survey.start(at)
         members = [link.member.address for link in self._mesh.links.values()]
         if not self._gossip.open(self._device.name, self._interface_addresses(), members):
             self._gossip_due = at + RETRY
@@ -283,58 +277,29 @@ class Agent:
             self._gossip_broke(error, at)
 
     def _interface_addresses(self) -> Sequence[IPInterface]:
-        interface = self._interfaces.get(self._device.index) if self._device else None
+        interface = self._survey.interfaces.get(self._device.index) if self._device else None
         return interface.addresses if interface else ()
 
     # -- everything else ------------------------------------------------------------------------------
 
-    def _start_watching(self) -> None:
-        if self._watch is None:
-            try:
-                self._watch = Watch()
-            except OSError as error:
-                self._once.say("watch", f"cannot follow the network: {error}; trying again")
-                return
-            self._selector.register(self._watch, selectors.EVENT_READ, self._network_changed)
-            self._survey(now())
-
     def _network_changed(self, at: float) -> None:
-        if self._watch and self._changed(self._watch):
-            self._survey(at)
-            if not self._interface.is_open:
-                self._interface.hurry(at)
-            elif not self._gossip.is_open:
-                self._gossip_due = at
+        if not self._interface.is_open:
+            self._interface.hurry(at)
+        elif not self._gossip.is_open:
+            self._gossip_due = at
 
-    @staticmethod
-    def _changed(watch: Watch) -> bool:
-        try:
-            return watch.drain()
-        except OSError:  # something was lost: look for ourselves
-            return True
-
-    def _survey(self, at: float) -> None:
+    def _network_listed(self, at: float) -> None:
         """Tell the core and the LAN what our side of the network looks like now."""
-        self._survey_due = float("inf")
-        if self._watch is None:
-            return
-        try:
-            interfaces = self._watch.interfaces()
-        except OSError as error:  # the answer was torn too often: containers come and go
-            self._once.say("survey", f"cannot list the interfaces: {error}; trying again")
-            self._survey_due = at + RETRY
-            return
-        self._once.over("survey")
-        before, self._interfaces = self._interfaces, interfaces
+        interfaces = self._survey.interfaces
         if self._interface.is_open and self._device and self._device.index not in interfaces:
             self._interface.gone(at)
-        mine = interfaces.get(self._device.index) if self._device else None
         lans = [each for each in interfaces.values() if each.lan]
-        if self._lan and (interfaces != before or not self._lan.is_open):
+        if self._lan and (lans != self._lans or not self._lan.is_open):
             self._lan.update(lans, at)
+        self._lans = lans
         if self._mesh:
             addresses = tuple(sorted((ip for each in lans for ip in each.addresses), key=str))
-            around = Surroundings(addresses, tuple(mine.addresses) if mine else ())
+            around = Surroundings(addresses, tuple(self._interface_addresses()))
             self._apply(self._mesh.network(around, at), at)
 
     def _discovery(self) -> Lan | None:
@@ -367,30 +332,11 @@ class Agent:
             if self._mesh and answer.endpoints:
                 self._apply(self._mesh.resolved(answer.key, answer.endpoints, at), at)
 
-    # -- memory ---------------------------------------------------------------------------------------
-
-    def _remember(self) -> None:
-        if self._config.persist_file is None:
-            return
-        memory, warning = Store(self._config.persist_file).load()
-        if warning:
-            log.warning("%s", warning)
-        self._past = Past(memory.endpoints, memory.added)
-
-    def _save(self, at: float) -> None:
-        self._save_due = float("inf")
-        path = self._config.persist_file
-        if path is None or self._mesh is None:
-            return
+    def _worth_keeping(self) -> Memory | None:
+        if self._mesh is None:
+            return None
         past = self._mesh.memory()
-        memory = Memory(added=past.made, endpoints={key: tuple(kept) for key, kept in past.endpoints.items()})
-        try:
-            Store(path).save(memory)
-        except OSError as error:
-            self._once.say("save", f"cannot write {path}: {error.strerror or error}; going on without")
-            self._save_due = at + SAVE_RETRY
-        else:
-            self._once.over("save")
+        return Memory(added=past.made, endpoints={key: tuple(kept) for key, kept in past.endpoints.items()})
 
 
 def run(config: Config) -> None:
