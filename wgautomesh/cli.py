@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import __version__
-from .config import DEFAULT_PATH, Config, Mistake, load
+from .config import DEFAULT_PATH, Config, load
 from .lock import Held, hold
 from .log import LEVELS, one_line, set_up
+from .reading import Mistake
 
 log = logging.getLogger(__name__)
 

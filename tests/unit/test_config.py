@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgautomesh.config import _KEYS, Config, Mistake, load
+from wgautomesh.config import _KEYS, Config, load
+from wgautomesh.reading import Mistake
 from wgautomesh.values import Endpoint, HostPort, Key, Member, key_text
 
 ALICE, BOB, CAROL = (Key(bytes([number]) * 32) for number in (1, 2, 3))
