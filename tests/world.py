@@ -11,7 +11,7 @@ import heapq
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Interface, ip_address, ip_network
 from random import Random
 
@@ -231,8 +231,10 @@ class Node:
                     _, session = self.peers.get(peer.key, (peer, Session()))
                     session.keepalive = peer.keepalive
                     self.peers[peer.key] = (peer, session)
-                case Change(key, endpoint, keepalive, _):
-                    _, session = self.peers[key]
+                case Change(key, endpoint, keepalive, allowed_ips, replaced):
+                    peer, session = self.peers[key]
+                    kept = () if replaced else peer.allowed_ips
+                    self.peers[key] = (replace(peer, allowed_ips=kept + allowed_ips), session)
                     session.endpoint = endpoint or session.endpoint
                     session.keepalive = keepalive if keepalive is not None else session.keepalive
                 case Readd(peer):
@@ -395,8 +397,8 @@ def build(
     members = {}
     for number, (name, (public, _)) in enumerate(plan.items(), start=1):
         key = Key(world.rng.randbytes(32))
-        endpoint = Endpoint(ip_address(public), PORT) if name in preset else None
-        members[name] = Member(key, ip_address(f"10.14.{number // 250}.{number % 250 + 1}"), endpoint, name)
+        endpoints = (Endpoint(ip_address(public), PORT),) if name in preset else ()
+        members[name] = Member(key, ip_address(f"10.14.{number // 250}.{number % 250 + 1}"), endpoints, name)
     for name, (public, nat) in plan.items():
         ip = ip_address(public)
         site = world.sites.setdefault(ip, Site(world, ip, nat))

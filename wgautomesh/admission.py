@@ -6,20 +6,14 @@ has (preshared key, more allowed IPs, a shorter keepalive) stays.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_network
 
 from .effects import Admit, Change, Effect, Remove
 from .values import Device, IPAddress, IPNetwork, Key, Member, Peer, key_text
 
 KEEPALIVE = 20  # s; 25 s goes out every 26.6 s, too close to NATs that forget UDP after 30 s
 DEFAULT_ROUTE = 1  # prefix length up to which a route is for everything, and says nothing of an address
-
-
-def host_network(address: IPAddress) -> IPNetwork:
-    """The /32 or /128 of one address."""
-    return ip_network(address)
 
 
 class Routing:
@@ -58,11 +52,17 @@ class Plan:
     blocked: dict[Key, str] = field(default_factory=dict)
 
 
-def admit(device: Device, members: Collection[Member], made_before: Collection[Key]) -> Plan:
+def admit(
+    device: Device,
+    members: Collection[Member],
+    made_before: Collection[Key],
+    former: Mapping[Key, Collection[IPNetwork]] | None = None,
+) -> Plan:
     """Bring the device in line with the member list.
 
     `made_before` are the keys this agent made itself, now or in an earlier run: of these, and only of these,
-    the ones that are no longer members are removed.
+    the ones that are no longer members are removed. `former` are allowed IPs that members had by their
+    source's word, and have no more.
     """
     plan = Plan()
     keys = {member.key for member in members}
@@ -80,19 +80,21 @@ def admit(device: Device, members: Collection[Member], made_before: Collection[K
     for member in members:
         if member.key == device.key:
             continue
-        network = host_network(member.address)
-        holder = holders.get(network)
-        if holder is not None and holder not in keys:
-            ours, theirs = key_text(member.key), key_text(holder)
-            plan.blocked[member.key] = f"{network} of {ours} is held by the peer {theirs}, which is no member"
+        held = [each for each in member.networks if each in holders and holders[each] not in keys]
+        if held:
+            ours, theirs = key_text(member.key), key_text(holders[held[0]])
+            plan.blocked[member.key] = f"{held[0]} of {ours} is held by the peer {theirs}, which is no member"
             continue
         peer = device.peers.get(member.key)
         if peer is None:
-            plan.effects.append(Admit(Peer(member.key, keepalive=KEEPALIVE, allowed_ips=(network,))))
+            plan.effects.append(Admit(Peer(member.key, keepalive=KEEPALIVE, allowed_ips=member.networks)))
             plan.made.add(member.key)
             continue
         keepalive = KEEPALIVE if not 0 < peer.keepalive <= KEEPALIVE else None
-        missing = () if network in peer.allowed_ips else (network,)
-        if keepalive is not None or missing:
+        kept = tuple(each for each in peer.allowed_ips if each not in (former or {}).get(member.key, ()))
+        missing = tuple(each for each in member.networks if each not in kept)
+        if kept != peer.allowed_ips:
+            plan.effects.append(Change(member.key, None, keepalive, kept + missing, replace=True))
+        elif keepalive is not None or missing:
             plan.effects.append(Change(member.key, keepalive=keepalive, allowed_ips=missing))
     return plan

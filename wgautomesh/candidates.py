@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
 from .messages import Kind
-from .values import Endpoint, IPAddress, IPInterface, Key
+from .values import Endpoint, IPAddress, IPInterface, Key, Member
 
 MAX_CANDIDATES = 12  # a member; more hints than this only spend attempts on noise or lies
 MAX_CONFIGURED = 6  # addresses of one configured name
@@ -80,6 +80,12 @@ class Candidate:
         if self.source is not None:
             return "a port mapping" if self.kind is Kind.MAPPED else "gossip"
         return _ORIGIN[self.kind]
+
+
+def configured(member: Member, now: float) -> list[Candidate]:
+    """What a member's source names as addresses; host names are resolved first."""
+    fixed = [each for each in member.endpoints if isinstance(each, Endpoint)]
+    return [Candidate(each, Kind.CONFIGURED, now) for each in fixed]
 
 
 _ORIGIN = {

@@ -41,12 +41,13 @@ class Admit:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Change an existing peer in place; its session goes on."""
+    """Change an existing peer in place; its session goes on. Allowed IPs are added, or with `replace` all."""
 
     key: Key
     endpoint: Endpoint | None = None
     keepalive: int | None = None  # s
     allowed_ips: tuple[IPNetwork, ...] = ()
+    replace: bool = False
 
 
 @dataclass(frozen=True, slots=True)

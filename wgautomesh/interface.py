@@ -96,9 +96,9 @@ class Interface:
             match effect:
                 case Admit(peer):
                     self._wireguard.add(peer)
-                case Change(key, endpoint, keepalive, allowed_ips):
+                case Change(key, endpoint, keepalive, allowed_ips, replace):
                     self._wireguard.update(
-                        key, endpoint=endpoint, keepalive=keepalive, allowed_ips=allowed_ips
+                        key, endpoint=endpoint, keepalive=keepalive, allowed_ips=allowed_ips, replace=replace
                     )
                 case Readd(peer):
                     self._wireguard.readd(peer)

@@ -12,7 +12,7 @@ from random import Random
 from .attempt import Attempt
 from .candidates import Candidate, Candidates
 from .messages import Nat
-from .values import Endpoint, Member
+from .values import Endpoint, IPNetwork, Member
 
 PROBE_INTERVAL = 4.0  # s between probes that are answered
 MISSED_INTERVAL = 0.5  # s after which an unanswered probe is repeated
@@ -101,6 +101,7 @@ class Link:
         self.rx_bytes = 0
         self.rx_grew = float("-inf")  # bytes came later than this
         self._observed = float("-inf")
+        self.former: set[IPNetwork] = set()  # what was its allowed IP, and is no more
         self.blocked: str | None = None  # why this member cannot be served at all
         self.other_secret = False  # its datagrams do not open
         self.complaint = ""  # the last reason the operator was told

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from .admission import Routing, admit
-from .candidates import Candidate
+from .candidates import Candidate, configured
 from .effects import Admit, Change, Effect, Level, Look, Save, Say, Send
 from .gossip import Gossip
 from .herald import Herald
@@ -65,9 +65,8 @@ class Mesh:
         self._look_asked = False
         self._adopt = True  # the next look is the first of this interface
         self._joined: list[Key] = []  # members that came while it ran: they begin with the next look
-        self._renew_sources = (
-            False  # set endpoints again: wireguard-go keeps sending from an address that is gone
-        )
+        # Set endpoints again: wireguard-go keeps sending from an address that is gone.
+        self._renew_sources = False
         self._waiting: list[tuple[Key, Message | None]] = []
         self._timers = Timers()
         for member in members:
@@ -185,9 +184,9 @@ class Mesh:
                 self._add(member, (), now)
                 self._joined.append(key)
             elif member != link.member:
+                link.former = (link.former | set(link.member.networks)) - set(member.networks)
                 link.member = member
-                if isinstance(member.endpoint, Endpoint):
-                    self._offer(link, [Candidate(member.endpoint, Kind.CONFIGURED, now)], now)
+                self._offer(link, configured(member, now), now)
         self._out.append(Look())  # admits and removes peers
         return self._take()
 
@@ -332,8 +331,8 @@ class Mesh:
     def _add(self, member: Member, restored: Iterable[Endpoint], now: float) -> None:
         link = Link(member, low=self.own < member.key, rng=self._rng, now=now)
         self.links[member.key] = link
-        if isinstance(member.endpoint, Endpoint):
-            link.candidates.offer(Candidate(member.endpoint, Kind.CONFIGURED, now))
+        for candidate in configured(member, now):
+            link.candidates.offer(candidate)
         for age, endpoint in enumerate(restored):
             link.candidates.offer(Candidate(endpoint, Kind.RESTORED, now - age))
 
@@ -374,6 +373,8 @@ class Mesh:
         link.hands_off_until = None
         link.hands_off_before = False
         how = origin.learned_from if origin else "its own handshake"
+        if origin and origin.kind is Kind.CONFIGURED and origin.source is None:
+            how = link.member.origin
         agent = "" if link.agent else "; its agent does not answer"
         text = f"connected at {link.endpoint} after {_duration(took)} (learned from {how}){agent}"
         self._say(Level.INFO, link, text)
@@ -401,7 +402,8 @@ class Mesh:
 
     def _admit(self, device: Device, now: float) -> list[Peer]:
         """Bring the interface in line with the members; returns the peers this makes."""
-        plan = admit(device, [link.member for link in self.links.values()], self.made)
+        former = {key: link.former for key, link in self.links.items() if link.former}
+        plan = admit(device, [link.member for link in self.links.values()], self.made, former)
         self._out.extend(plan.effects)
         if plan.effects:
             self._out.append(Look())

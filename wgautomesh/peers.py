@@ -39,7 +39,7 @@ def read_peers(entries: Any, mistakes: list[Mistake], *, running: bool) -> Itera
         if good or not running:
             taken |= {each: number for each in (key, address) if each is not None and each not in taken}
         if key is not None and address is not None and good:
-            yield Member(key, address, endpoint, name)
+            yield Member(key, address, (endpoint,) if endpoint else (), name)
 
 
 class _Peer(Reader):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from random import Random
 
-from .admission import KEEPALIVE, host_network
+from .admission import KEEPALIVE
 from .attempt import QUIET_ROUNDS
 from .candidates import MAX_CANDIDATES, Candidate
 from .effects import Change, Effect, Level, Look, Readd, Resolve, Say, Send
@@ -70,9 +70,10 @@ class Pursuit:
         self._out.append(Send(link.member, Hello(self._number, self._gossip.book.digest, link.endpoint)))
 
     def resolve(self, link: Link, now: float) -> None:
-        if isinstance(link.member.endpoint, HostPort) and now - link.resolved >= RESOLVE_EVERY:
+        names = [each for each in link.member.endpoints if isinstance(each, HostPort)]
+        if names and now - link.resolved >= RESOLVE_EVERY:
             link.resolved = now
-            self._out.append(Resolve(link.member.key, link.member.endpoint.host, link.member.endpoint.port))
+            self._out.extend(Resolve(link.member.key, each.host, each.port) for each in names)
 
     def news(self, link: Link, candidate: Candidate, now: float, *, wait: float, known: bool) -> None:
         """A hint came in. `known`: the endpoint is not new, but the other side is told to shoot now."""
@@ -287,9 +288,7 @@ class Pursuit:
     def _readd(self, link: Link, peer: Peer | None, endpoint: Endpoint | None) -> None:
         """The peer as it is, with all that somebody gave it, at another endpoint and without a session."""
         if peer is None:
-            peer = Peer(
-                link.member.key, keepalive=KEEPALIVE, allowed_ips=(host_network(link.member.address),)
-            )
+            peer = Peer(link.member.key, keepalive=KEEPALIVE, allowed_ips=link.member.networks)
         self._out.append(Readd(replace(peer, endpoint=endpoint, handshake=0, rx_bytes=0, tx_bytes=0)))
 
     def _order(self, link: Link) -> list[Candidate]:

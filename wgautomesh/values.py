@@ -18,6 +18,7 @@ from ipaddress import (
     IPv6Interface,
     IPv6Network,
     ip_address,
+    ip_network,
 )
 from typing import NewType, TypeAlias
 
@@ -111,15 +112,25 @@ def parse_endpoint(text: str) -> Endpoint | HostPort:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """Who belongs to the mesh, as the configuration (later: DNS, joining) says."""
+    """Who belongs to the mesh, as one of its sources says (`origin`, for a person to read).
+
+    Gossip goes to `address`; `further` addresses are its own as well, and it may speak from them.
+    """
 
     key: Key
     address: IPAddress
-    endpoint: Endpoint | HostPort | None = None
+    endpoints: tuple[Endpoint | HostPort, ...] = ()  # where to try it, none being better than another
     name: str | None = None
+    further: tuple[IPAddress, ...] = ()
+    origin: str = "the configuration"
 
     def __str__(self) -> str:
         return f"{self.name or key_text(self.key)[:10] + '…'} ({self.address})"
+
+    @property
+    def networks(self) -> tuple[IPNetwork, ...]:
+        """The allowed IPs its peer must have: the /32 or /128 of each of its addresses."""
+        return tuple(ip_network(each) for each in (self.address, *self.further))
 
 
 @dataclass(frozen=True, slots=True)

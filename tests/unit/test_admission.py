@@ -46,9 +46,11 @@ def carried_out(before: Device, effects: Iterable[Effect]) -> Device:
             case Admit(peer):
                 peers[peer.key] = replace(peer, allowed_ips=())
                 give(peer.key, peer.allowed_ips)
-            case Change(key, None, keepalive, allowed_ips):
+            case Change(key, None, keepalive, allowed_ips, replaced):
                 if keepalive is not None:
                     peers[key] = replace(peers[key], keepalive=keepalive)
+                if replaced:
+                    peers[key] = replace(peers[key], allowed_ips=())
                 give(key, allowed_ips)
             case _:
                 raise AssertionError(f"not asked for: {effect}")
@@ -95,6 +97,25 @@ def test_a_foreign_peer_with_a_wide_network_blocks_nobody() -> None:
     foreign = Peer(FOREIGN, allowed_ips=nets("0.0.0.0/0", "10.14.0.0/24"))
     plan = admit(device(foreign), [member(ALICE, "10.14.0.1")], ())
     assert plan.blocked == {} and plan.made == {ALICE}
+
+
+def test_further_addresses_come_with_the_member_and_go_when_its_source_takes_them_back() -> None:
+    alice = Member(ALICE, ip_address("10.14.0.1"), further=(ip_address("10.20.0.1"), ip_address("fd14::1")))
+    made = admit(device(), [alice], ())
+    assert made.effects == [
+        Admit(
+            Peer(ALICE, keepalive=KEEPALIVE, allowed_ips=nets("10.14.0.1/32", "10.20.0.1/32", "fd14::1/128"))
+        )
+    ]
+    own = Peer(ALICE, keepalive=KEEPALIVE, allowed_ips=nets("10.14.0.1/32", "10.99.0.0/24", "10.20.0.1/32"))
+    now = Member(ALICE, ip_address("10.14.0.1"), further=(ip_address("10.30.0.1"),))
+    plan = admit(device(own), [now], (), {ALICE: nets("10.20.0.1/32")})
+    assert plan.effects == [
+        Change(ALICE, allowed_ips=nets("10.14.0.1/32", "10.99.0.0/24", "10.30.0.1/32"), replace=True)
+    ]
+    assert (
+        admit(carried_out(device(own), plan.effects), [now], (), {ALICE: nets("10.20.0.1/32")}).effects == []
+    )
 
 
 def test_only_peers_we_made_are_removed_when_they_are_no_members_any_more() -> None:

@@ -43,7 +43,7 @@ OWN, STRANGER, FORMER, NOBODY = (Key(letter * 32) for letter in (b"m", b"x", b"y
 LEFT_OUT = Member(Key(b"l" * 32), ip_address("10.14.0.99"))  # a stranger holds its address
 KEYS = tuple(Key(letter * 32) for letter in (b"a", b"b", b"n", b"o"))  # two lower than ours, two higher
 MEMBERS = tuple(
-    Member(key, ip_address(f"10.14.0.{number}"), endpoint)
+    Member(key, ip_address(f"10.14.0.{number}"), (endpoint,) if endpoint else ())
     for number, (key, endpoint) in enumerate(
         zip(KEYS, (Endpoint(ip_address("44.128.1.1"), 1), HostPort("b.example", 2), None, None), strict=True),
         start=1,

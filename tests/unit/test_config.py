@@ -54,8 +54,8 @@ def test_every_key_is_read(path: Path) -> None:
         path=path,
         interface="wg-mesh",
         members=(
-            Member(ALICE, ip_address("10.14.4.1"), Endpoint(ip_address("203.0.113.9"), 51820), "attic"),
-            Member(BOB, ip_address("fd14::2"), HostPort("bob.example", 51820)),
+            Member(ALICE, ip_address("10.14.4.1"), (Endpoint(ip_address("203.0.113.9"), 51820),), "attic"),
+            Member(BOB, ip_address("fd14::2"), (HostPort("bob.example", 51820),)),
         ),
         gossip_port=4000,
         secrets=("correct horse",),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 from tests.unit.test_scenarios import TWO_NATS, formed
@@ -48,6 +50,26 @@ def test_a_new_member_is_reached_and_a_former_one_is_not_heard() -> None:
     assert hub.mesh and world.nodes["b"].key not in hub.mesh.links
     assert world.nodes["b"].key not in set(hub.mesh.gossip.book)
     assert world.connected("hub", "a")
+
+
+def test_a_member_that_lost_an_address_keeps_its_session_and_speaks_for_it_no_more() -> None:
+    world = World(1, one_way=0.025)
+    nodes = build(world, TWO_NATS)
+    extra, other = ip_address("10.20.0.1"), ip_address("10.20.0.2")
+    b = replace(nodes["b"].member, further=(extra, other))
+    for node in nodes.values():
+        node.members = [b if each.key == b.key else each for each in node.members]
+        node.start()
+    assert world.run(20, until=world.connected) <= 5.0
+    a = nodes["a"]
+    handshake = a.peers[b.key][1].handshake
+    assert ip_network(extra) in a.peers[b.key][0].allowed_ips
+    a.members = [replace(b, further=(other,)) if each.key == b.key else each for each in a.members]
+    assert a.mesh
+    a.apply(a.mesh.reconfigure(a.members, world.now))
+    world.run(1)
+    assert set(a.peers[b.key][0].allowed_ips) == {ip_network(b.address), ip_network(other)}
+    assert a.peers[b.key][1].handshake == handshake and world.connected()
 
 
 def test_systemd_is_told_in_datagrams(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_a_wrong_preset_is_corrected_by_a_third_node() -> None:
     world = World(1, one_way=0.025)
     build(world, TWO_NATS, preset=("hub",))
     a, b = world.nodes["a"], world.nodes["b"]
-    wrong = Member(b.key, b.member.address, Endpoint(ip_address("44.128.9.9"), 51820), "b")
+    wrong = Member(b.key, b.member.address, (Endpoint(ip_address("44.128.9.9"), 51820),), "b")
     a.members = [wrong if each.key == b.key else each for each in a.members]
     start(world)
     assert world.run(20, until=world.connected) <= 3.0

@@ -23,8 +23,12 @@ class WireGuard(Protocol):
         endpoint: Endpoint | None = None,
         keepalive: int | None = None,
         allowed_ips: tuple[IPNetwork, ...] = (),
+        replace: bool = False,
     ) -> None:
-        """Change what is given of an existing peer (allowed IPs are added); a missing one stays missing."""
+        """Change what is given of an existing peer; a missing one stays missing.
+
+        Allowed IPs are added to those it has, or with `replace` take their place.
+        """
 
     def readd(self, peer: Peer) -> None:
         """Remove the peer and make it anew as given here, in one message: a new handshake at once."""

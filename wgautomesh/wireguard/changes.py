@@ -41,10 +41,22 @@ def adding(peer: Peer) -> list[Change]:
 
 
 def updating(
-    key: Key, endpoint: Endpoint | None, keepalive: int | None, allowed_ips: tuple[IPNetwork, ...]
+    key: Key,
+    endpoint: Endpoint | None,
+    keepalive: int | None,
+    allowed_ips: tuple[IPNetwork, ...],
+    *,
+    replace: bool = False,
 ) -> list[Change]:
     return [
-        Change(key, update_only=True, endpoint=endpoint, keepalive=keepalive, allowed_ips=allowed_ips),
+        Change(
+            key,
+            update_only=True,
+            replace_allowed_ips=replace,
+            endpoint=endpoint,
+            keepalive=keepalive,
+            allowed_ips=allowed_ips,
+        )
     ]
 
 

@@ -60,8 +60,9 @@ class KernelWireGuard:
         endpoint: Endpoint | None = None,
         keepalive: int | None = None,
         allowed_ips: tuple[IPNetwork, ...] = (),
+        replace: bool = False,
     ) -> None:
-        self._apply(updating(key, endpoint, keepalive, allowed_ips))
+        self._apply(updating(key, endpoint, keepalive, allowed_ips, replace=replace))
 
     def readd(self, peer: Peer) -> None:
         self._apply(readding(peer))

@@ -66,8 +66,9 @@ class UserspaceWireGuard:
         endpoint: Endpoint | None = None,
         keepalive: int | None = None,
         allowed_ips: tuple[IPNetwork, ...] = (),
+        replace: bool = False,
     ) -> None:
-        self._apply(updating(key, endpoint, keepalive, allowed_ips))
+        self._apply(updating(key, endpoint, keepalive, allowed_ips, replace=replace))
 
     def readd(self, peer: Peer) -> None:
         self._apply(readding(peer))
