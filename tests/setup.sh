@@ -10,6 +10,15 @@ cd "$(dirname "$0")/.."
 
 fail() { echo "setup: $*" >&2; exit 1; }
 
+# Debian starts a service when its package comes; we want the program alone (invoke-rc.d(8)).
+start_no_services() {
+    local policy=/usr/sbin/policy-rc.d
+    [[ ! -e $policy ]] || return 0
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+    trap "rm -f $policy" EXIT
+}
+
 # command:package pairs that apt-get shall make available
 install_missing() {
     local pair missing=()
@@ -22,6 +31,7 @@ install_missing() {
     echo "setup: installing ${missing[*]}"
     local log
     log=$(mktemp)
+    start_no_services
     { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${missing[@]}"; } \
         </dev/null >"$log" 2>&1 || { tail -n 5 "$log" >&2; fail "apt-get could not install ${missing[*]} (log: $log)"; }
     rm -f "$log"
@@ -53,13 +63,16 @@ venv)
 tools)
     [[ $EUID -eq 0 ]] || fail "the lab makes network namespaces and needs root: run it with sudo"
     needed=(ip:iproute2 sysctl:procps nft:nftables iptables:iptables conntrack:conntrack ping:iputils-ping
-        setpriv:util-linux wg:wireguard-tools)
+        setpriv:util-linux wg:wireguard-tools nsd:nsd)
     if ip link add wgam-probe type wireguard 2>/dev/null; then
         ip link del wgam-probe
     else
         needed+=(wireguard-go:wireguard-go)
     fi
+    command -v nsd >/dev/null || stays_off=nsd
     install_missing "${needed[@]}"
+    # Nor shall it start when the machine does.
+    [[ -z ${stays_off:-} ]] || ! command -v systemctl >/dev/null || systemctl --quiet disable "$stays_off"
     mkdir -p .venv && touch .venv/tools
     ;;
 nix)

@@ -22,6 +22,7 @@ from .interface import RETRY, Interface
 from .keeper import Keeper
 from .lan import Lan
 from .log import Once
+from .membership import Membership
 from .mesh import Mesh, Past
 from .notify import Notifier
 from .resolver import Resolver
@@ -30,7 +31,7 @@ from .standpoint import Surroundings
 from .store import Memory
 from .survey import Survey
 from .tunnel import Tunnel
-from .values import Device, Endpoint, IPInterface, Key
+from .values import Device, Endpoint, IPInterface, Key, Member
 from .watch import Interface as LocalInterface
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,8 @@ class Agent:
         self._lans: list[LocalInterface] = []  # as the LAN sockets know them
         self._notify = Notifier()
         self._past = Past()
+        self._membership = Membership(self._selector, self._members_changed)
+        self._members: Sequence[Member] = ()  # as the core knows them
         self._device: Device | None = None
         self._mesh: Mesh | None = None
         self._survey = Survey(self._selector, self._network_changed, self._network_listed)
@@ -73,6 +76,7 @@ class Agent:
         self._listen_for_signals()
         memory = self._keeper.load()
         self._past = Past(memory.endpoints, memory.added)
+        self._membership.configure(self._config, memory.dns, now())
         self._notify.ready()  # waiting for the interface is part of the service
         try:
             while not self._told & {signal.SIGTERM, signal.SIGINT}:
@@ -104,6 +108,7 @@ class Agent:
         if self._lan:
             self._lan.tick(at)
         self._survey.turn(at)
+        self._membership.turn(at)
         if at >= self._gossip_due:
             self._open_gossip(at)
         self._keeper.turn(at)
@@ -115,6 +120,7 @@ class Agent:
         due = [
             self._interface.next_due(),
             self._survey.next_due(),
+            self._membership.next_due(),
             self._gossip_due,
             self._keeper.next_due(),
             self._alive_due,
@@ -144,7 +150,7 @@ class Agent:
             log.error("%s: %s cannot change while running: restart", self._config.path, " and ".join(FIXED))
         else:
             self._reconfigure(config, at)
-            log.info("reloaded: %d members", len(config.members))
+            log.info("reloaded: %d members", len(self._mesh.links) if self._mesh else len(config.members))
         self._notify.ready()
 
     def _reconfigure(self, config: Config, at: float) -> None:
@@ -156,9 +162,8 @@ class Agent:
             self._lan = self._discovery()
             self._identify()
             self._survey.list(at)
-        if self._mesh:
-            self._apply(self._mesh.reconfigure(config.members, at), at)
-            self._open_gossip(at)
+        self._membership.configure(config, self._membership.keep(), at)
+        self._members_changed(at)
         self._keeper.move(config.persist_file, at)
 
     def _stop(self) -> None:
@@ -191,12 +196,26 @@ class Agent:
         """We know who we are."""
         if device.key is None:
             return
+        if self._membership.needs_addresses:
+            self._survey.start(at)
         past = self._mesh.memory() if self._mesh else self._past
+        self._members = self._membership.members(device, self._interface_addresses())
         # The core wants reproducible randomness; nothing in it is secret.
         rng = Random(SystemRandom().getrandbits(64))  # noqa: S311
-        self._mesh = Mesh(device.key, self._config.members, rng=rng, now=at, past=past)
+        self._mesh = Mesh(device.key, self._members, rng=rng, now=at, past=past)
         self._identify()
         self._survey.list(at)
+
+    def _members_changed(self, at: float) -> None:
+        """A source of members has spoken, or our own addresses, on which some depend, may have changed."""
+        if self._mesh is None or self._device is None:
+            return
+        members = self._membership.members(self._device, self._interface_addresses())
+        if members != self._members:
+            self._members = members
+            self._keeper.changed(at)
+            self._apply(self._mesh.reconfigure(members, at), at)
+            self._open_gossip(at)
 
     def _identify(self) -> None:
         device, mesh = self._device, self._mesh
@@ -301,6 +320,8 @@ class Agent:
             addresses = tuple(sorted((ip for each in lans for ip in each.addresses), key=str))
             around = Surroundings(addresses, tuple(self._interface_addresses()))
             self._apply(self._mesh.network(around, at), at)
+        self._membership.network_changed(at)
+        self._members_changed(at)
 
     def _discovery(self) -> Lan | None:
         if not self._config.lan_discovery:
@@ -336,7 +357,8 @@ class Agent:
         if self._mesh is None:
             return None
         past = self._mesh.memory()
-        return Memory(added=past.made, endpoints={key: tuple(kept) for key, kept in past.endpoints.items()})
+        endpoints = {key: tuple(kept) for key, kept in past.endpoints.items()}
+        return Memory(added=past.made, endpoints=endpoints, dns=self._membership.keep())
 
 
 def run(config: Config) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .dnsmesh import settings
 from .peers import read_peers
 from .reading import Mistake, Reader
 from .values import Member
@@ -37,6 +38,7 @@ _KEYS = (
     "lan_discovery",
     "upnp_forward_external_port",
     "ipv6",
+    *settings.KEYS,
     "peers",
 )
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
@@ -52,6 +54,7 @@ class Config:
     persist_file: Path | None = None  # where learned endpoints are kept
     lan_discovery: bool = False  # send and believe beacons on the LAN
     upnp_forward_external_port: int | None = None  # accepted; port mapping is not built yet
+    dns: settings.Settings | None = None  # where else members come from
     notes: tuple[str, ...] = ()  # what could not be checked here
 
 
@@ -97,6 +100,7 @@ class _Top(Reader):
             persist_file=self._path("persist_file"),
             lan_discovery=bool(self.typed("lan_discovery", bool)),
             upnp_forward_external_port=self._port("upnp_forward_external_port", lowest=0),
+            dns=settings.read(self, running=self._running),
             notes=tuple(self._notes),
         )
 

@@ -7,7 +7,17 @@ from ipaddress import ip_address
 from typing import Any
 
 from .reading import Mistake, Reader
-from .values import Endpoint, HostPort, IPAddress, Key, Member, key_text, parse_endpoint, parse_key
+from .values import (
+    Endpoint,
+    HostPort,
+    IPAddress,
+    Key,
+    Member,
+    can_be_a_host,
+    key_text,
+    parse_endpoint,
+    parse_key,
+)
 
 _KEYS = ("pubkey", "address", "endpoint", "name")
 
@@ -73,8 +83,7 @@ class _Peer(Reader):
         if slash:
             self.wrong("address", f'"{text}" is a network; write "{plain}"')
             return None
-        nobody = address.is_multicast or address.is_loopback or address.is_unspecified
-        if nobody or address.is_link_local or "%" in plain or plain == "255.255.255.255":
+        if not can_be_a_host(address) or "%" in plain:
             self.wrong("address", f'"{text}" is not an address a host can have in a mesh')
             return None
         return address

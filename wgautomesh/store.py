@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .dnsmesh.kept import Kept, from_state, to_state
 from .values import Endpoint, Key, key_text, parse_endpoint, parse_key
 
 VERSION = 1
@@ -22,10 +23,11 @@ MAX_SET_ASIDE = 20  # files; two programs at odds over one path shall not fill t
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Endpoints of members, best first, and the keys of peers that the agent itself made."""
+    """Endpoints of members, best first, the keys of peers the agent itself made, and who the DNS named."""
 
     added: frozenset[Key] = frozenset()
     endpoints: Mapping[Key, tuple[Endpoint, ...]] = field(default_factory=dict)
+    dns: Kept | None = None
 
 
 class Store:
@@ -57,7 +59,7 @@ class Store:
         """
         if self._foreign:
             raise FileExistsError(errno.EEXIST, "there is a file of somebody else's in its place")
-        state = {
+        state: dict[str, Any] = {
             "version": VERSION,
             "added": sorted(key_text(key) for key in memory.added),
             "endpoints": {
@@ -65,6 +67,8 @@ class Store:
                 for key, kept in sorted(memory.endpoints.items())
             },
         }
+        if memory.dns:
+            state["dns"] = to_state(memory.dns)
         data = json.dumps(state, indent=1).encode() + b"\n"
         temporary = self._path.with_name(self._path.name + ".new")
         try:
@@ -124,9 +128,10 @@ def _parse(raw: bytes) -> Memory:
     try:
         added = frozenset(parse_key(key) for key in state.get("added", []))
         endpoints = {parse_key(key): _endpoints(kept) for key, kept in state.get("endpoints", {}).items()}
-    except (ValueError, TypeError, AttributeError):
+        dns = from_state(state["dns"]) if "dns" in state else None
+    except (ValueError, TypeError, AttributeError, KeyError):
         raise ValueError("damaged") from None
-    return Memory(added, endpoints)
+    return Memory(added, endpoints, dns)
 
 
 def _endpoints(kept: Any) -> tuple[Endpoint, ...]:

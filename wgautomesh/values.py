@@ -48,6 +48,12 @@ def key_text(key: Key) -> str:
     return base64.b64encode(key).decode("ascii")
 
 
+def can_be_a_host(ip: IPAddress) -> bool:
+    """Whether a host can have this address in a mesh."""
+    special = ip.is_multicast or ip.is_loopback or ip.is_unspecified or ip.is_link_local
+    return not special and str(ip) != "255.255.255.255"
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """A UDP address. A link-local IPv6 address keeps its interface index as scope (`fe80::1%3`)."""

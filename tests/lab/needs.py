@@ -17,6 +17,7 @@ PACKAGES = {  # command: Debian package
     "ping": "iputils-ping",
     "setpriv": "util-linux",
     "wg": "wireguard-tools",
+    "nsd": "nsd",
 }
 
 

@@ -43,6 +43,7 @@ class Node:
     started: float = 0.0  # wall clock at the agent's last start
     module: str = "wgautomesh"  # what is run as the agent
     settings: dict[str, Setting] = field(default_factory=dict)  # as last written
+    alias: str = ""  # what others call it who know it from DNS
 
     @property
     def key(self) -> str:
@@ -177,7 +178,8 @@ class Node:
 
     def changes(self, other: Node) -> list[Change]:
         """What became of the link to another node since this agent's start, by its own words."""
-        return [each for each in agentlog.changes(self._since_start()) if each.name == other.name]
+        names = (other.name, other.alias)
+        return [each for each in agentlog.changes(self._since_start()) if each.name in names]
 
     def link(self, other: Node) -> Change | None:
         """The last word about the link to another node, if it is "connected"."""

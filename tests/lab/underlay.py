@@ -123,10 +123,10 @@ class Underlay:
         self._lans = 0
         self._impaired: dict[str, tuple[float, float]] = {}
         self._holder: subprocess.Popen[bytes] | None = None
-        self._trunk = Namespace(mark.namespace("trunk"))
+        self.trunk = Namespace(mark.namespace("trunk"))
         try:
-            self._create(self._trunk, FORWARD)
-            self._trunk.nft("table inet cuts { chain forward { type filter hook forward priority -10; }; }")
+            self._create(self.trunk, FORWARD)
+            self.trunk.nft("table inet cuts { chain forward { type filter hook forward priority -10; }; }")
             for number, spec in enumerate(topology.trunk, 1):
                 self._build(spec, self._uplink(number), None)
             if topology.delay:
@@ -158,7 +158,7 @@ class Underlay:
                 before[1] if drop is None else drop,
             )
         numbers = {
-            entry["ifname"]: entry["ifindex"] for entry in json.loads(self._trunk.run("ip", "-j", "link"))
+            entry["ifname"]: entry["ifindex"] for entry in json.loads(self.trunk.run("ip", "-j", "link"))
         }
         order = {numbers[self.boxes[name].port]: self._impaired[name] for name in sites}
         holder = self._holder = self._holder or self._hold()
@@ -172,13 +172,13 @@ class Underlay:
         """Let no UDP pass between the sites of two boxes, either way, until `mend`."""
         a, b = (self.boxes[name].outermost().port for name in (one, other))
         for come, go in ((a, b), (b, a)):
-            self._trunk.nft(
+            self.trunk.nft(
                 f'add rule inet cuts forward iifname "{come}" oifname "{go}" meta l4proto udp drop'
             )
 
     def mend(self) -> None:
         """Undo all cuts."""
-        self._trunk.nft("flush chain inet cuts forward")
+        self.trunk.nft("flush chain inet cuts forward")
 
     def renumber(self, name: str) -> None:
         """Give a box another address upwards. Masquerading forgets the flows of the old one, as in life."""
@@ -217,7 +217,7 @@ class Underlay:
     def _uplink(self, number: int) -> Segment:
         """The trunk's own /24 and /64 for its customer of this number."""
         return Segment(
-            self._trunk, None, *self._networks(f"44.128.{number}.0/24", f"2a0e:44:{number:x}::/64"), 254
+            self.trunk, None, *self._networks(f"44.128.{number}.0/24", f"2a0e:44:{number:x}::/64"), 254
         )
 
     def _networks(self, v4: str, v6: str) -> tuple[IPv4Network | None, IPv6Network | None]:
@@ -311,7 +311,7 @@ class Underlay:
         """Start the program that holds packets, and send everything that crosses the trunk through it."""
         program = str(Path(__file__).with_name("trunk.py"))
         holder = subprocess.Popen(
-            ["ip", "netns", "exec", self._trunk.name, sys.executable, "-IS", program],
+            ["ip", "netns", "exec", self.trunk.name, sys.executable, "-IS", program],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
@@ -319,7 +319,7 @@ class Underlay:
         if holder.stdout is None or holder.stdout.readline() != b"ready\n":
             raise LabError("the program that delays packets did not start")
         for tool in ("iptables", "ip6tables"):
-            self._trunk.run(tool, "-A", "FORWARD", "-j", "NFQUEUE", "--queue-num", "0")
+            self.trunk.run(tool, "-A", "FORWARD", "-j", "NFQUEUE", "--queue-num", "0")
         return holder
 
 
