@@ -11,11 +11,12 @@ import os
 import selectors
 import signal
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from random import Random, SystemRandom
 
 from .beacon import Beacons
 from .config import Config, load
+from .control import Control, default_path
 from .effects import Effect, Look, Resolve, Save, Say, Send
 from .exchange import Exchange, Heard, Refused, Unreadable
 from .interface import RETRY, Interface
@@ -25,6 +26,8 @@ from .log import Once
 from .membership import Membership
 from .mesh import Mesh, Past
 from .notify import Notifier
+from .observer import Observer
+from .report import View
 from .resolver import Resolver
 from .seal import Seal
 from .standpoint import Surroundings
@@ -37,7 +40,7 @@ from .watch import Interface as LocalInterface
 log = logging.getLogger(__name__)
 
 WOKE = 5.0  # s by which a wait may be too long before we conclude that we were suspended
-FIXED = ("interface", "gossip_port")  # settings that a reload cannot change
+FIXED = ("interface", "gossip_port", "control_socket")  # settings that a reload cannot change
 
 
 def now() -> float:
@@ -57,6 +60,11 @@ class Agent:
         self._lan = self._discovery()
         self._lans: list[LocalInterface] = []  # as the LAN sockets know them
         self._notify = Notifier()
+        self._observer = Observer()
+        self._control = Control(
+            self._selector, config.control_socket or default_path(config.interface), self._view
+        )
+        self._started = now()
         self._past = Past()
         self._membership = Membership(self._selector, self._members_changed)
         self._members: Sequence[Member] = ()  # as the core knows them
@@ -77,6 +85,7 @@ class Agent:
         memory = self._keeper.load()
         self._past = Past(memory.endpoints, memory.added)
         self._membership.configure(self._config, memory.dns, now())
+        self._control.open()
         self._notify.ready()  # waiting for the interface is part of the service
         try:
             while not self._told & {signal.SIGTERM, signal.SIGINT}:
@@ -112,6 +121,7 @@ class Agent:
         if at >= self._gossip_due:
             self._open_gossip(at)
         self._keeper.turn(at)
+        self._control.tick(at)
         if at >= self._alive_due:
             self._notify.alive()
             self._alive_due = at + self._notify.watchdog
@@ -124,6 +134,7 @@ class Agent:
             self._gossip_due,
             self._keeper.next_due(),
             self._alive_due,
+            self._control.next_due(),
         ]
         if self._mesh and self._interface.is_open:
             due.append(self._mesh.next_tick())
@@ -169,6 +180,7 @@ class Agent:
     def _stop(self) -> None:
         self._notify.stopping()
         self._keeper.close(now())
+        self._control.close()
         log.info("stopped; peers and sessions stay as they are")
 
     # -- the interface --------------------------------------------------------------------------------
@@ -235,9 +247,27 @@ class Agent:
         up = sum(link.is_up for link in mesh.links.values())
         return f"{up} of {len(mesh.links)} peers connected"
 
+    def _view(self, at: float) -> View:
+        """What the operator may know."""
+        config = self._config
+        return View(
+            interface=config.interface,
+            members=config.members,
+            now=at,
+            started=self._started,
+            gossip_port=config.gossip_port,
+            gossip_open=self._gossip.is_open,
+            sealed=bool(config.secrets),
+            mesh=self._mesh,
+            device=self._device,
+            waiting=self._interface.waiting,
+        )
+
     # -- effects --------------------------------------------------------------------------------------
 
-    def _apply(self, effects: Iterable[Effect], at: float) -> None:
+    def _apply(self, effects: Sequence[Effect], at: float) -> None:
+        if self._mesh:
+            self._observer.watch(self._mesh.links, effects, at)
         for effect in effects:
             match effect:
                 case Send():

@@ -39,6 +39,7 @@ _KEYS = (
     "upnp_forward_external_port",
     "ipv6",
     *settings.KEYS,
+    "control_socket",
     "peers",
 )
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
@@ -55,6 +56,7 @@ class Config:
     lan_discovery: bool = False  # send and believe beacons on the LAN
     upnp_forward_external_port: int | None = None  # accepted; port mapping is not built yet
     dns: settings.Settings | None = None  # where else members come from
+    control_socket: Path | None = None  # None: where `control.default_path` says
     notes: tuple[str, ...] = ()  # what could not be checked here
 
 
@@ -101,6 +103,7 @@ class _Top(Reader):
             lan_discovery=bool(self.typed("lan_discovery", bool)),
             upnp_forward_external_port=self._port("upnp_forward_external_port", lowest=0),
             dns=settings.read(self, running=self._running),
+            control_socket=self._path("control_socket"),
             notes=tuple(self._notes),
         )
 

@@ -125,9 +125,10 @@ class Gossip:
     def compare(self, link: Link, digest: int, now: float) -> None:
         """A neighbour's book has this digest: if ours differs, find out where."""
         key = link.member.key
+        link.in_step = digest == self.book.digest
         last = self._compared.get(key)
         settling = last is not None and now - self._changed < SETTLE
-        if digest == self.book.digest or settling or (last is not None and now - last < COMPARE_EVERY):
+        if link.in_step or settling or (last is not None and now - last < COMPARE_EVERY):
             return
         self._compared[key] = now
         self._send(link, self.book.summary(reply=True))

@@ -49,6 +49,11 @@ class Interface:
     def is_open(self) -> bool:
         return self._wireguard is not None
 
+    @property
+    def waiting(self) -> str | None:
+        """What it waits for, in words."""
+        return self._once.said("state")
+
     def next_due(self) -> float:
         return self._look_due if self._wireguard else self._open_due
 

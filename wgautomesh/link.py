@@ -11,6 +11,7 @@ from random import Random
 
 from .attempt import Attempt
 from .candidates import Candidate, Candidates
+from .journal import Journal
 from .messages import Nat
 from .values import Endpoint, IPNetwork, Member
 
@@ -109,6 +110,9 @@ class Link:
         self.resolved = float("-inf")  # when its name was last looked up
         self.complained = float("-inf")  # when it last caused a line that it could cause again and again
         self.introduced = False  # by somebody, since it was last connected
+        self.introduced_at = float("-inf")  # when that was last
+        self.in_step: bool | None = None  # whether its book is like ours; None: it has not said
+        self.journal = Journal()
 
     def lost(self, now: float) -> None:
         """The interface vanished: nothing of the session is left."""
@@ -128,6 +132,7 @@ class Link:
         if self.state in (State.CONNECTED, State.DOUBTED) and after not in (State.CONNECTED, State.DOUBTED):
             self.down_since = now
         self.state, self.since = after, now
+        self.journal.note(f"{event.value}: {after.value}", now)
         return True
 
     @property
@@ -197,32 +202,3 @@ class Link:
             and now - self.rx_grew < PASSIVE_REPLY
             and self.heard < asked
         )
-
-    def reason(self, own_nat: Nat) -> str:
-        """Why the member is not connected, in words. `own_nat` is the NAT before ourselves."""
-        failed = self.attempt.rounds > 0
-        ours, theirs = own_nat is Nat.CHANGING, self.nat is Nat.CHANGING
-        reasons = (
-            (self.blocked is not None, self.blocked or ""),
-            (self.other_secret, "it speaks with another gossip secret"),
-            (not len(self.candidates), "nobody knows an endpoint"),
-            (self.state is State.SILENT, "no answer any more; trying its other endpoints"),
-            (failed and ours and theirs, "both NATs change ports: map or fix a port on one side"),
-            (
-                failed and theirs,
-                "its NAT changes ports, ours lets in no stranger: map or fix a port on one side",
-            ),
-            (
-                failed and ours,
-                "our NAT changes ports, its lets in no stranger: map or fix a port on one side",
-            ),
-            (
-                failed and Nat.UNKNOWN in (own_nat, self.nat),
-                "no handshake at any known endpoint; " + _ONE_OBSERVER,
-            ),
-            (failed, "no handshake at any known endpoint"),
-        )
-        return next((text for holds, text in reasons if holds), "trying")
-
-
-_ONE_OBSERVER = "one observer is too few to tell whether a NAT changes ports"

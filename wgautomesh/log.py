@@ -70,8 +70,9 @@ class Once:
             self._last[topic] = text
             self._log.log(level, "%s", text)
 
-    def said(self, topic: str) -> bool:
-        return topic in self._last
+    def said(self, topic: str) -> str | None:
+        """What was said last, if it is not over."""
+        return self._last.get(topic)
 
     def over(self, topic: str) -> None:
         """The trouble ended: should it come again, it is worth a line again."""

@@ -53,8 +53,8 @@ class Mesh:
         self._pursuit = Pursuit(
             self.links,
             self.gossip,
-            self.standpoint.public,
-            self._refuses,
+            self.standpoint,
+            self.refuses,
             self._schedule,
             self._came_up,
             rng,
@@ -265,7 +265,7 @@ class Mesh:
         for each in introductions:
             link = self.links.get(each.key)
             if link and link is not introducer:
-                link.introduced = True
+                link.introduced, link.introduced_at = True, now
                 candidate = Candidate(each.at, Kind.OBSERVED, now, introducer.member.key, rtt=each.rtt)
                 self._offer(link, [candidate], now, wait=each.wait, fresh=True)
 
@@ -313,7 +313,7 @@ class Mesh:
         """Take in hints; `fresh` ones are acted on even if known: the other side is told now, too."""
         news, known = None, True
         for candidate in candidates:
-            if self._refuses(candidate.endpoint):
+            if self.refuses(candidate.endpoint):
                 continue
             is_new = link.candidates.offer(candidate)
             if is_new or (fresh and news is None):
@@ -323,7 +323,7 @@ class Mesh:
             self._pursuit.news(link, news, now, wait=wait, known=known)
             self._out.append(Save())
 
-    def _refuses(self, endpoint: Endpoint) -> bool:
+    def refuses(self, endpoint: Endpoint) -> bool:
         return self.standpoint.refuses(endpoint, self._routing)
 
     # -- what becomes of links ------------------------------------------------------------------------

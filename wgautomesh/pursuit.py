@@ -7,7 +7,7 @@ only when nothing else is left (that alone lets WireGuard start a new handshake 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from random import Random
 
@@ -18,7 +18,9 @@ from .effects import Change, Effect, Level, Look, Readd, Resolve, Say, Send
 from .gossip import Gossip
 from .link import MISSED_INTERVAL, MISSES_TO_DOUBT, MISSES_TO_SILENCE, PROBE_INTERVAL, Event, Link, State
 from .messages import Hello, Kind, Nat
-from .values import Device, Endpoint, HostPort, IPAddress, Key, Peer
+from .reasons import circumstances, reason
+from .standpoint import Standpoint
+from .values import Device, Endpoint, HostPort, Key, Peer
 
 RESOLVE_EVERY = 5.0  # s between two look-ups of one name, whoever makes us try
 IN_PLACE_TIME = 6.0  # s for all endpoints in place; more, and lies could keep coming
@@ -37,7 +39,7 @@ class Pursuit:
         self,
         links: Mapping[Key, Link],
         gossip: Gossip,
-        own_public: Callable[[], Collection[IPAddress]],
+        standpoint: Standpoint,
         refuses: Callable[[Endpoint], bool],
         schedule: Callable[[Link, float], None],
         came_up: Callable[[Link, float], None],
@@ -46,7 +48,7 @@ class Pursuit:
     ) -> None:
         self._links = links
         self._gossip = gossip
-        self._own_public = own_public
+        self._standpoint = standpoint
         self._refuses = refuses
         self._schedule = schedule
         self._came_up = came_up
@@ -260,11 +262,10 @@ class Pursuit:
             attempt.be_quiet(now)
         else:
             attempt.rest(now)
-        own = self._gossip.book.get(self._gossip.own)
-        reason = link.reason(own.nat if own else Nat.UNKNOWN)
-        if reason != link.complaint:
-            link.complaint = reason
-            self._say(Level.WARNING, link, f"not reached: {reason}")
+        why = reason(link, circumstances(self._links, self._gossip, self._standpoint, now))
+        if why != link.complaint:
+            link.complaint = why
+            self._say(Level.WARNING, link, f"not reached: {why}")
 
     def _try_in_place(self, link: Link, now: float) -> None:
         """One endpoint after the other under the session as it is: keys survive a change of path."""
@@ -296,7 +297,7 @@ class Pursuit:
         record = self._gossip.book.get(link.member.key)
         routes = record.routes if record else ()
         public = [route.endpoint.ip for route in routes if route.kind is Kind.OBSERVED]
-        order = link.candidates.ordered(self._own_public(), public)
+        order = link.candidates.ordered(self._standpoint.public(), public)
         return [each for each in order if not self._refuses(each.endpoint)]
 
     def _say(self, level: Level, link: Link, text: str) -> None:

@@ -5,7 +5,7 @@ Pure.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from .admission import DEFAULT_ROUTE, Routing
@@ -28,6 +28,8 @@ class Surroundings:
 class Standpoint:
     def __init__(self) -> None:
         self.surroundings = Surroundings()
+        self.clock_back = 0.0  # s by which our wall clock went back; WireGuard's handshakes carry it
+        self.behind_two_nats = False  # our router's mapping ends at a second NAT
         self._reflexive = Reflexive()
 
     def seen(self, observer: Key, endpoint: Endpoint, now: float) -> bool:
@@ -39,7 +41,15 @@ class Standpoint:
 
     def public(self) -> Collection[IPAddress]:
         """The addresses others see us at."""
-        return {endpoint.ip for endpoint in self._reflexive.public(self._own())}
+        return {endpoint.ip for endpoint in self.public_endpoints()}
+
+    def public_endpoints(self) -> Sequence[Endpoint]:
+        """Where others see us, one endpoint a family at most."""
+        return self._reflexive.public(self._own())
+
+    def is_on_link(self, ip: IPAddress) -> bool:
+        """Whether the address lies in a network that we stand on ourselves."""
+        return _within(ip, self.surroundings.addresses)
 
     def nat(self, port: int) -> Nat:
         """The NAT before us; `port` is the one WireGuard listens on."""
@@ -65,7 +75,7 @@ class Standpoint:
         if refusal(endpoint, around.addresses) or _within(ip, around.mesh):
             return True
         routed = routing.owner(ip, longer_than=DEFAULT_ROUTE) is not None
-        return routed and not _within(ip, around.addresses)
+        return routed and not self.is_on_link(ip)
 
     def _own(self) -> Collection[IPAddress]:
         return {each.ip for each in self.surroundings.addresses}

@@ -1,0 +1,108 @@
+"""Why a member is not connected, or what is wrong with it though it is: in words, for the operator. Pure.
+
+Each sentence says only what is known here. tests/lab/test_reasons.py shows each of them on real parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .gossip import Gossip
+from .link import Link, State
+from .messages import Nat
+from .standpoint import Standpoint
+from .values import HostPort, Key
+
+CLOCK_NOTICED = 60.0  # s a wall clock may be set back without a word; time servers correct less
+INTRODUCTION_LASTS = 120.0  # s for which an introduction says that others reach the member
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What does not depend on the member. `now` and `clock_back` in s."""
+
+    now: float
+    nat: Nat = Nat.UNKNOWN  # before ourselves
+    company: bool = True  # another member is connected, and its agent answers
+    clock_back: float = 0.0  # by how much our wall clock went back
+    behind_two_nats: bool = False  # our router mapped a port, and stands behind another NAT
+
+
+def circumstances(
+    links: Mapping[Key, Link], gossip: Gossip, standpoint: Standpoint, now: float
+) -> Circumstances:
+    own = gossip.book.get(gossip.own)
+    return Circumstances(
+        now,
+        own.nat if own else Nat.UNKNOWN,
+        any(link.is_up and link.agent for link in links.values()),
+        standpoint.clock_back,
+        standpoint.behind_two_nats,
+    )
+
+
+def reason(link: Link, around: Circumstances) -> str:  # noqa: PLR0911 - a list of reasons
+    """The first of all reasons that hold; "" if nothing is wrong."""
+    if link.blocked:
+        return link.blocked
+    if link.other_secret:
+        return "it speaks with another gossip secret"
+    if link.is_up:
+        return "" if link.agent else "reachable, but no agent answers there"
+    if around.clock_back >= CLOCK_NOTICED:
+        ago = span(around.clock_back)
+        return f"our clock went back by {ago}: others take our handshakes for old ones and drop them"
+    if not len(link.candidates):
+        return _without_endpoint(link)
+    if link.state is State.SILENT:
+        return "no answer any more; trying its other endpoints"
+    if not link.attempt.rounds:
+        return "trying"
+    since = max(link.down_since, around.now - INTRODUCTION_LASTS)
+    return _others_reach_it(link, around) if link.introduced_at >= since else _nobody_reaches_it(link, around)
+
+
+def span(seconds: float) -> str:
+    """A length of time as a person says it."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 6000:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h" if seconds < 100 * 3600 else f"{seconds / 86400:.0f} days"
+
+
+def _without_endpoint(link: Link) -> str:
+    named = link.member.endpoint
+    if isinstance(named, HostPort):
+        return f"{named.host} does not resolve, and nobody knows another endpoint"
+    return "nobody knows an endpoint"
+
+
+def _nobody_reaches_it(link: Link, around: Circumstances) -> str:
+    answered = [each for each in link.candidates if each.answered]
+    count = len(link.candidates)
+    known = answered or list(link.candidates)
+    place = str(max(known, key=lambda each: each.confirmed).endpoint)
+    where = place if count == 1 else f"{place} and {count - 1} more"
+    if not around.company:
+        return f"no answer at {where}, and no other member answers: are we offline, is UDP blocked?"
+    if answered:
+        return f"no answer any more at {where}, nor do others reach it: it seems to be down"
+    return f"no answer at {where}, nor do others reach it: a wrong endpoint, or it is down"
+
+
+def _others_reach_it(link: Link, around: Circumstances) -> str:
+    ours, theirs = around.nat is Nat.CHANGING, link.nat is Nat.CHANGING
+    if ours and around.behind_two_nats:
+        return "our router's mapping ends at a second NAT: map or fix a port there, or on the other side"
+    if ours and theirs:
+        return "both NATs change ports: map or fix a port on one side"
+    if theirs:
+        return "its NAT changes ports, ours lets in no stranger: map or fix a port on one side"
+    if ours:
+        return "our NAT changes ports, its lets in no stranger: map or fix a port on one side"
+    text = "others reach it, but nothing gets through between us: does a firewall drop UDP?"
+    if Nat.UNKNOWN in (around.nat, link.nat):
+        text += " One observer is too few to tell whether a NAT changes ports"
+    return text
