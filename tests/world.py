@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Interface, ip_address, ip_network
 from random import Random
@@ -19,6 +19,7 @@ from wgautomesh import messages
 from wgautomesh.effects import Admit, Change, Effect, Look, Readd, Remove, Resolve, Say, Send
 from wgautomesh.link import State
 from wgautomesh.mesh import Mesh, Past
+from wgautomesh.observer import Observer
 from wgautomesh.standpoint import Surroundings
 from wgautomesh.values import Device, Endpoint, IPAddress, Key, Member, Peer
 
@@ -184,6 +185,7 @@ class Node:
         self.readds: list[tuple[float, Key]] = []
         self.look_due: float | None = None
         self.has_agent = True
+        self.observer = Observer()
         self.past = Past()
         site.nodes[lan_ip] = self
 
@@ -217,7 +219,9 @@ class Node:
         }
         return Device(f"wg-{self.name}", 1, self.key, None, self.port, peers)
 
-    def apply(self, effects: Iterable[Effect]) -> None:
+    def apply(self, effects: Sequence[Effect]) -> None:
+        if self.mesh:
+            self.observer.watch(self.mesh.links, effects, self.world.now)
         for effect in effects:
             match effect:
                 case Send(member, message):

@@ -252,7 +252,7 @@ class Agent:
         config = self._config
         return View(
             interface=config.interface,
-            members=config.members,
+            members=self._members,
             now=at,
             started=self._started,
             gossip_port=config.gossip_port,

@@ -1,4 +1,4 @@
-"""The command line: run the agent, or check a configuration."""
+"""The command line: run the agent, check a configuration, or ask agents that run."""
 
 from __future__ import annotations
 
@@ -9,31 +9,34 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import __version__
-from .config import DEFAULT_PATH, Config, load
+from .arguments import AGENT, CHECK, COMMANDS, EXPLAIN, STATUS, WRONG_USAGE, parser
+from .config import Config, load
 from .lock import Held, hold
 from .log import LEVELS, one_line, set_up
 from .reading import Mistake
 
 log = logging.getLogger(__name__)
 
-CHECK = "check"
-
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status: 0 done, 1 a mistake in the configuration or missing rights, 2 a wrong command line."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments[:1] == [CHECK]:
-        parser = argparse.ArgumentParser(
-            "wgautomesh check", description="Report every mistake in a configuration."
-        )
-        _add_config(parser)
-        return check(parser.parse_args(arguments[1:]).config)
-    options = _parser().parse_args(arguments)
+    """Exit status as `arguments.EXIT` says; 2 is a wrong command line."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    command = given.pop(0) if given and given[0] in COMMANDS else AGENT
+    options = parser(command).parse_args(given)
+    if command == AGENT:
+        return _agent(options)
+    if command == CHECK:
+        return check(options.config)
+    from . import console  # noqa: PLC0415 - only for who asks; the agent needs nothing of it
+
+    return {STATUS: console.status, EXPLAIN: console.explain}[command](options)
+
+
+def _agent(options: argparse.Namespace) -> int:
     level = options.log_level or os.environ.get("WGAUTOMESH_LOG") or "info"
     if level not in LEVELS:
         print(f'wgautomesh: log level "{level}" is not one of {", ".join(LEVELS)}', file=sys.stderr)
-        return 2
+        return WRONG_USAGE
     set_up(level)
     return serve(options.config)
 
@@ -94,23 +97,3 @@ def _print(text: str) -> None:
 
 def _line(path: Path, mistake: Mistake) -> str:
     return f"{path}: {mistake}" if mistake.where else f"{path} {mistake}"
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "wgautomesh",
-        description="Turns an existing WireGuard interface into a full mesh.",
-        epilog="wgautomesh check [CONFIG] reports every mistake in a configuration and touches nothing.",
-    )
-    _add_config(parser)
-    parser.add_argument(
-        "--log-level", metavar="LEVEL", help=f"{', '.join(LEVELS)}; default $WGAUTOMESH_LOG or info"
-    )
-    parser.add_argument("--version", action="version", version=f"wgautomesh {__version__}")
-    return parser
-
-
-def _add_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "config", metavar="CONFIG", nargs="?", type=Path, default=DEFAULT_PATH, help=f"default {DEFAULT_PATH}"
-    )

@@ -73,9 +73,9 @@ def span(seconds: float) -> str:
 
 
 def _without_endpoint(link: Link) -> str:
-    named = link.member.endpoint
-    if isinstance(named, HostPort):
-        return f"{named.host} does not resolve, and nobody knows another endpoint"
+    names = [each.host for each in link.member.endpoints if isinstance(each, HostPort)]
+    if names:
+        return f"{names[0]} does not resolve, and nobody knows another endpoint"
     return "nobody knows an endpoint"
 
 

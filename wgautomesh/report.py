@@ -6,7 +6,7 @@ that nobody has to wait for a large answer to be made. Times are ages in s, read
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -108,7 +108,7 @@ class View:
     """All that reports are made from. `mesh` and `device` are None before the interface was read."""
 
     interface: str
-    members: tuple[Member, ...]
+    members: Sequence[Member]
     now: float
     started: float
     gossip_port: int = 0
@@ -132,7 +132,7 @@ LEFT_OUT = "left out"  # the state of a member that cannot be on the interface
 def status_head(view: View) -> Head:
     mesh = view.mesh
     own = next((each for each in view.members if mesh and each.key == mesh.own), None)
-    record = mesh.gossip.book.get(mesh.own) if mesh else None
+    port = view.device.listen_port if view.device else 0
     links = list(mesh.links.values()) if mesh else []
     up = [link for link in links if link.is_up]
     return {
@@ -143,10 +143,10 @@ def status_head(view: View) -> Head:
         "key": key_text(mesh.own) if mesh else None,
         "name": own.name if own else None,
         "address": str(own.address) if own else None,
-        "listen_port": view.device.listen_port if view.device else None,
+        "listen_port": port or None,
         "uptime": _age(view.started, view.now),
         "public": [str(each) for each in mesh.standpoint.public_endpoints()] if mesh else [],
-        "nat": NATS[record.nat if record else Nat.UNKNOWN],
+        "nat": NATS[mesh.standpoint.nat(port) if mesh else Nat.UNKNOWN],
         "mapping": view.mapping,
         "clock_back": round(mesh.standpoint.clock_back, 1) if mesh else 0.0,
         "gossip": {

@@ -5,6 +5,7 @@ What the agent claims (its log) and what is so (WireGuard, pings) are asked for 
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from . import agentlog
 from .agentlog import Change, Line
@@ -58,6 +59,10 @@ class Node:
         return self.folder / "state.json"
 
     @property
+    def control(self) -> Path:
+        return self.folder / "control.sock"
+
+    @property
     def log(self) -> Path:
         return self.folder / "agent.log"
 
@@ -86,6 +91,7 @@ class Node:
             "gossip_secret": SECRET,
             "persist_file": str(self.state),
             "lan_discovery": True,
+            "control_socket": str(self.control),
             **settings,
         }
         text = "".join(
@@ -185,6 +191,26 @@ class Node:
         """The last word about the link to another node, if it is "connected"."""
         changes = self.changes(other)
         return changes[-1] if changes and changes[-1].what == "connected" else None
+
+    def ask(self, *command: str, columns: int = 80) -> tuple[int, str]:
+        """Run `wgautomesh COMMAND` on this node: exit code, and what it shows."""
+        program = (sys.executable, "-m", "wgautomesh", *command, "--socket", str(self.control))
+        environment = {**os.environ, **self._environment, "COLUMNS": str(columns)}
+        done = subprocess.run(
+            program, capture_output=True, text=True, check=False, timeout=30, env=environment, cwd="/"
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    def status(self) -> dict[str, Any]:
+        """What `wgautomesh status --json` says, {} while no agent answers."""
+        code, text = self.ask("status", "--json")
+        found: dict[str, Any] = json.loads(text) if code in (0, 3) else {}
+        return found
+
+    def reason(self, other: Node) -> str | None:
+        """The reason that `status` gives for another node, "" if all is well with it, None without agent."""
+        peers = self.status().get("peers", [])
+        return next((each["reason"] for each in peers if each["key"] == other.key), None)
 
     def _command(self, through: Sequence[str], level: str) -> tuple[str, ...]:
         return (*through, sys.executable, "-m", self.module, "--log-level", level, str(self.config))

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 import wgautomesh
 from wgautomesh.link import TRANSITIONS, Event, State
@@ -56,9 +60,17 @@ def reach(module: str) -> dict[str, set[str]]:
     return seen
 
 
-def test_the_core_imports_nothing_that_does_io() -> None:
-    for module, outside in reach(CORE).items():
+@pytest.mark.parametrize("pure", [CORE, "observer", "report", "screen"])
+def test_the_core_imports_nothing_that_does_io(pure: str) -> None:
+    for module, outside in reach(pure).items():
         assert not outside & FORBIDDEN, f"{module}.py imports {outside & FORBIDDEN}"
+
+
+def test_the_agent_carries_nothing_of_those_who_ask_it() -> None:
+    script = "import sys, wgautomesh.cli, wgautomesh.agent; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert "wgautomesh.control" in loaded.split()
+    assert not {f"wgautomesh.{name}" for name in ("client", "console", "screen")} & set(loaded.split())
 
 
 def test_the_walk_would_notice() -> None:
