@@ -33,7 +33,7 @@ def test_status_shows_how_things_are(lab_of: LabOf) -> None:
     assert "NAT with one port" in text
     answer = carol.status()
     validate(answer, "status")
-    assert answer["public"] == [carol.public_endpoint()]
+    assert answer["public"] == [lab["hub"].endpoint(carol)]
     for row in answer["peers"]:
         other = next(node for node in lab.nodes.values() if node.key == row["key"])
         assert (row["name"], row["address"]) == (other.name, other.address)
