@@ -30,14 +30,17 @@ PACKAGES = {  # command: Debian package; virtme-ng wants a static busybox to loa
     "busybox": "busybox-static",
 }
 
-# Inside, everything runs from a second view of the repository, so that an unprivileged user reaches it
-# whatever the modes of the directories above; and temporary files lie in memory.
+# Inside, everything runs from a second view of the repository and of Python, so that an unprivileged user
+# reaches them whatever the modes of the directories above; and temporary files lie in memory.
 INSIDE = Path("/run/kernel-lane")
 SCRIPT = """
 modprobe wireguard || exit
-mkdir -p {inside}/repository {inside}/tmp && mount --rbind {repository} {inside}/repository || exit
+mkdir -p {inside}/repository {inside}/base {inside}/python/bin {inside}/tmp || exit
+mount --rbind {repository} {inside}/repository && mount --bind {base} {inside}/base || exit
+echo "home = {inside}/base/bin" > {inside}/python/pyvenv.cfg
+ln -s {inside}/base/bin/{interpreter} {inside}/python/bin/python && ln -s {library} {inside}/python/lib || exit
 cd {inside}/repository && export TMPDIR={inside}/tmp PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
-{python} -m pytest -p no:cacheprovider -p tests.lab.conftest -o testpaths=tests/kernel {arguments}
+{inside}/python/bin/python -m pytest -p no:cacheprovider -p tests.lab.conftest -o testpaths=tests/kernel {arguments}
 echo "{ended}$?"
 """
 
@@ -70,14 +73,16 @@ def command(arguments: list[str]) -> list[str]:
     if vng is None:
         raise CannotBootError('no virtme-ng: pip install -e ".[dev]"')
     FAILURES.mkdir(exist_ok=True)
-    python = Path(sys.executable)
-    if python.is_relative_to(REPOSITORY):
-        python = INSIDE / "repository" / python.relative_to(REPOSITORY)
+    library = Path(sys.prefix, "lib")
+    if library.is_relative_to(REPOSITORY):
+        library = INSIDE / "repository" / library.relative_to(REPOSITORY)
     script = SCRIPT.format(
         inside=INSIDE,
         repository=shlex.quote(str(REPOSITORY)),
-        python=shlex.quote(str(python)),
-        arguments=shlex.join(arguments),
+        base=shlex.quote(sys.base_prefix),
+        interpreter=f"python{sys.version_info.major}.{sys.version_info.minor}",
+        library=shlex.quote(str(library)),
+        arguments=shlex.join(["-vv", *arguments]),
         ended=ENDED,
     )
     return [

@@ -22,6 +22,7 @@ POLL = 0.25  # s between two looks at what is waited for: a look costs up to 0.1
 WAIT = 60.0  # s after which what was waited for has failed
 
 NOBODY = 65534
+NET_ADMIN = 1 << 12  # CAP_NET_ADMIN, linux/capability.h
 ONLY_NET_ADMIN = (
     *("setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups", "--no-new-privs"),
     *("--inh-caps", "-all,+net_admin", "--ambient-caps", "-all,+net_admin"),

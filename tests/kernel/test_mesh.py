@@ -9,13 +9,12 @@ from ..lab import topology
 from ..lab.lab import Lab
 from ..lab.topology import Host, Router, Topology
 from ..lab.wg import KeyPair
-from .conftest import NOBODY, ONLY_NET_ADMIN, WAIT, Printed, until_reached
+from .conftest import NET_ADMIN, NOBODY, ONLY_NET_ADMIN, WAIT, Printed, until_reached
 
 LabOf = Callable[[Topology], Lab]
 
 PRESHARED = "L8Jq3T0Gd0nTg6yrJxgQjYyQ0a2mYh4hJxKbqQ2cO1o="
 GUEST_NETWORK = "10.99.0.0/24"
-NET_ADMIN = 1 << 12  # CAP_NET_ADMIN, linux/capability.h
 
 
 def test_nodes_behind_two_nats_meet_and_a_lan_pair_meets_on_its_lan(lab_of: LabOf, printed: Printed) -> None:
