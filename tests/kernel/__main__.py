@@ -38,9 +38,11 @@ modprobe wireguard || exit
 mkdir -p {inside}/repository {inside}/base {inside}/python/bin {inside}/tmp || exit
 mount --rbind {repository} {inside}/repository && mount --bind {base} {inside}/base || exit
 echo "home = {inside}/base/bin" > {inside}/python/pyvenv.cfg
-ln -s {inside}/base/bin/{interpreter} {inside}/python/bin/python && ln -s {library} {inside}/python/lib || exit
+ln -s {inside}/base/bin/{interpreter} {inside}/python/bin/python || exit
+ln -s {library} {inside}/python/lib || exit
 cd {inside}/repository && export TMPDIR={inside}/tmp PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
-{inside}/python/bin/python -m pytest -p no:cacheprovider -p tests.lab.conftest -o testpaths=tests/kernel {arguments}
+export PYTHONPATH={inside}/repository PATH={inside}/python/bin:$PATH
+python -m pytest -p no:cacheprovider -p tests.lab.conftest -o testpaths=tests/kernel {arguments}
 echo "{ended}$?"
 """
 
