@@ -14,8 +14,8 @@ from types import TracebackType
 from ..lab.shell import LabError, Namespace, run
 from .__main__ import INSIDE
 
-BOOT_TIME = 90.0  # s; about 25 on an idle machine
-POLL = 0.5  # s
+BOOT_TIME = 180.0  # s; about 25 on an idle machine
+POLL = 2.0  # s; a look costs up to 0.5 s of an emulated processor
 SCRIPT = f"""
 set -e
 mount --make-rprivate /
@@ -42,8 +42,9 @@ class Booted:
         deadline = time.monotonic() + BOOT_TIME
         while self._says("is-active", "basic.target") != "active":
             if time.monotonic() > deadline or self._process.poll() is not None:
+                jobs, said = self._says("list-jobs"), self._log.read_text()
                 self.close()
-                raise LabError(f"systemd did not come up; it said: {self._log.read_text()[-2000:]}")
+                raise LabError(f"systemd did not come up; it said: {said}\nand still has to do: {jobs}")
             time.sleep(POLL)
         return self
 

