@@ -18,6 +18,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from .luggage import VERSION, pack
+
 REPOSITORY = Path(__file__).parents[2]
 FAILURES = REPOSITORY / "failures"  # the one place that the machine may write to
 MODULE = "kernel/drivers/net/wireguard/wireguard.ko"
@@ -30,18 +32,16 @@ PACKAGES = {  # command: Debian package; virtme-ng wants a static busybox to loa
     "busybox": "busybox-static",
 }
 
-# Inside, everything runs from a second view of the repository and of Python, so that an unprivileged user
-# reaches them whatever the modes of the directories above; and temporary files lie in memory.
-INSIDE = Path("/run/kernel-lane")
+LUGGAGE = REPOSITORY / ".venv" / "kernel.tar"
+INSIDE = Path("/run/kernel-lane")  # in the machine's memory: what was packed, and temporary files
 SCRIPT = """
 modprobe wireguard || exit
-mkdir -p {inside}/repository {inside}/base {inside}/python/bin {inside}/tmp || exit
-mount --rbind {repository} {inside}/repository && mount --bind {base} {inside}/base || exit
-echo "home = {inside}/base/bin" > {inside}/python/pyvenv.cfg
-ln -s {inside}/base/bin/{interpreter} {inside}/python/bin/python || exit
-ln -s {library} {inside}/python/lib || exit
-cd {inside}/repository && export TMPDIR={inside}/tmp PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
-export PYTHONPATH={inside}/repository PATH={inside}/python/bin:$PATH
+mkdir -p {inside}/tmp {inside}/repository/failures {inside}/python/bin && cd {inside} || exit
+tar -xf {luggage} && mount --bind {failures} repository/failures || exit
+echo "home = {inside}/base/bin" > python/pyvenv.cfg
+ln -s {inside}/base/bin/{version} python/bin/python || exit
+export TMPDIR={inside}/tmp PATH={inside}/python/bin:$PATH LD_LIBRARY_PATH={inside}/base/lib PYTHONUNBUFFERED=1
+cd repository
 python -m pytest -p no:cacheprovider -p tests.lab.conftest -o testpaths=tests/kernel {arguments}
 echo "{ended}$?"
 """
@@ -75,15 +75,13 @@ def command(arguments: list[str]) -> list[str]:
     if vng is None:
         raise CannotBootError('no virtme-ng: pip install -e ".[dev]"')
     FAILURES.mkdir(exist_ok=True)
-    library = Path(sys.prefix, "lib")
-    if library.is_relative_to(REPOSITORY):
-        library = INSIDE / "repository" / library.relative_to(REPOSITORY)
+    LUGGAGE.parent.mkdir(exist_ok=True)
+    pack(REPOSITORY, LUGGAGE)
     script = SCRIPT.format(
         inside=INSIDE,
-        repository=shlex.quote(str(REPOSITORY)),
-        base=shlex.quote(sys.base_prefix),
-        interpreter=f"python{sys.version_info.major}.{sys.version_info.minor}",
-        library=shlex.quote(str(library)),
+        luggage=shlex.quote(str(LUGGAGE)),
+        failures=shlex.quote(str(FAILURES)),
+        version=VERSION,
         arguments=shlex.join(["-vv", *arguments]),
         ended=ENDED,
     )

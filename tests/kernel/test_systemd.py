@@ -86,7 +86,6 @@ def _install() -> None:
     secret.write_text(SECRET + "\n")
     secret.chmod(0o600)
     shutil.copy(SHIPPED, UNITS)
-    # Its Python may lie in somebody's home, which the unit hides: the library comes from the other view, too.
     PROGRAM.write_text(
         f"#!/bin/sh\nexport LD_LIBRARY_PATH={INSIDE}/base/lib PYTHONPATH={INSIDE}/repository\n"
         f'exec {INSIDE}/python/bin/python -m wgautomesh "$@"\n'
