@@ -2,7 +2,8 @@
 
 No sockets here: plaintext and source address in, replies and findings out. The gossip secret is shared by
 all, so a beacon sealed with it is only a hint. What counts is a proof: a nonce comes back, from the very
-address it was sent to, in a box that only the two WireGuard keys can make and open.
+address it was sent to, in a box that only the two WireGuard keys can make and open. A challenge names a nonce
+that the one asked sent out a moment ago, so an old one, sent again by a third, is not answered.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import secrets
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from ipaddress import ip_address
 from typing import Any
 
 import msgpack
@@ -23,10 +23,13 @@ from .values import KEY_SIZE, Endpoint, IPAddress, Key
 VERSION = 1
 NONCE_SIZE = 16  # bytes
 PORT_SIZE = 2  # bytes
-CHALLENGES_PER_SECOND = 5  # a challenge costs two box operations; beacons can be forged by any secret holder
-CHALLENGE_LIFETIME = 2.0  # s; a LAN answers in milliseconds
-MAX_PENDING = 64
+CHALLENGES_PER_SECOND = 20  # any holder of the secret can forge beacons, each of which asks for a challenge
+CHALLENGES_PER_SOURCE = 4  # of these; one host that floods leaves room for the others
+NONCE_LIFETIME = 2.0  # s; a LAN answers in milliseconds
+PROOF_FRESH = 30.0  # s; whoever proved to be there since is not asked in return
+MAX_ANSWERED = 64  # challenges answered within NONCE_LIFETIME; more is a member gone wild
 MAX_ADDRESSES = 16  # in a beacon
+MAX_BOXES = 1024  # keys made ready (a scalar multiplication each); members beyond that take turns
 
 
 class _Kind(IntEnum):
@@ -37,10 +40,14 @@ class _Kind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Send this plaintext, sealed, to `to`."""
+    """Send this plaintext, sealed, to `to`: where the datagram came from.
+
+    `opens`: it answers a broadcast and so begins an exchange; else it answers a question put to us alone.
+    """
 
     to: IPAddress
     plain: bytes
+    opens: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,23 +62,33 @@ class Found:
 class _Pending:
     key: Key
     ip: IPAddress
+    echo: bytes  # the nonce that moved us to ask
     until: float
+
+    def same_as(self, other: _Pending) -> bool:
+        return (self.key, self.ip, self.echo) == (other.key, other.ip, other.echo)
 
 
 class Beacons:
-    """One node's side of it. Times are in s; `on_link` tells whether an address is on the receiving LAN."""
+    """One node's side of it. Times are in s. Link-local IPv6 addresses come and go with their scope."""
 
     def __init__(self, private_key: bytes, own: Key, members: Callable[[], Collection[Key]]) -> None:
         self._private = PrivateKey(private_key)
         self._own = own
         self._members = members
-        self._pending: dict[bytes, _Pending] = {}
-        self._proved: dict[Key, IPAddress] = {}  # where each member proved to be last
-        self._recent: list[float] = []  # when the last challenges left
+        self._boxes: dict[Key, Box] = {}
+        self._pending: dict[bytes, _Pending] = {}  # our challenges, by nonce
+        self._spoken: dict[
+            bytes, float
+        ] = {}  # nonces of our beacons and challenges, and until when they count
+        self._answered: dict[bytes, float] = {}  # nonces of challenges that got their proof
+        self._proved: dict[tuple[Key, IPAddress], float] = {}  # who proved to be where, and when
+        self._recent: list[tuple[float, IPAddress]] = []  # the last challenges: when, to whom
 
-    def beacon(self, addresses: Sequence[IPAddress]) -> bytes:
+    def beacon(self, addresses: Sequence[IPAddress], now: float) -> bytes:
+        self._forget(now)
         packed = [ip.packed for ip in addresses[:MAX_ADDRESSES]]
-        return _pack(_Kind.BEACON, {"k": self._own, "a": packed})
+        return _pack(_Kind.BEACON, {"k": self._own, "a": packed, "n": self._speak(now)})
 
     def receive(
         self, plain: bytes, source: IPAddress, own: Collection[IPAddress], port: int, now: float
@@ -86,8 +103,8 @@ class Beacons:
             if version != VERSION or len(key) != KEY_SIZE or key == self._own or key not in self._members():
                 return []
             if kind == _Kind.BEACON:
-                listed = [ip_address(packed) for packed in body["a"][:MAX_ADDRESSES]]
-                return self._challenge(key, source, now) if source in listed else []
+                is_listed = source.packed in body["a"][:MAX_ADDRESSES]
+                return self._challenge(key, source, body["n"], now, opens=True) if is_listed else []
             if kind == _Kind.CHALLENGE:
                 return self._prove(key, body["b"], source, own, port, now)
             if kind == _Kind.PROOF:
@@ -96,28 +113,39 @@ class Beacons:
             pass
         return []
 
-    def _challenge(self, key: Key, to: IPAddress, now: float) -> list[Reply | Found]:
-        self._recent = [when for when in self._recent if now - when < 1.0]
-        self._pending = {nonce: each for nonce, each in self._pending.items() if each.until > now}
-        asked = any(each.key == key and each.ip == to for each in self._pending.values())
-        if asked or len(self._recent) >= CHALLENGES_PER_SECOND or len(self._pending) >= MAX_PENDING:
+    def _challenge(
+        self, key: Key, to: IPAddress, echo: bytes, now: float, *, opens: bool
+    ) -> list[Reply | Found]:
+        if not isinstance(echo, bytes) or len(echo) != NONCE_SIZE:
             return []
-        self._recent.append(now)
-        nonce = secrets.token_bytes(NONCE_SIZE)
-        self._pending[nonce] = _Pending(key, to, now + CHALLENGE_LIFETIME)
+        self._forget(now)
+        question = _Pending(key, to, echo, now + NONCE_LIFETIME)
+        asked = any(each.same_as(question) for each in self._pending.values())
+        share = sum(ip == to for _, ip in self._recent)
+        if asked or share >= CHALLENGES_PER_SOURCE or len(self._recent) >= CHALLENGES_PER_SECOND:
+            return []
+        self._recent.append((now, to))
+        nonce = self._speak(now)
+        self._pending[nonce] = question
         # The address inside keeps a third host from passing the challenge on to where the member really is.
-        return [Reply(to, self._box(_Kind.CHALLENGE, key, nonce + to.packed))]
+        return [Reply(to, self._box(_Kind.CHALLENGE, key, nonce + echo + to.packed), opens)]
 
     def _prove(
         self, key: Key, boxed: bytes, source: IPAddress, own: Collection[IPAddress], port: int, now: float
     ) -> list[Reply | Found]:
-        nonce, address = self._unbox(_Kind.CHALLENGE, key, boxed)
-        if ip_address(address) not in own:
+        nonce, rest = self._unbox(_Kind.CHALLENGE, key, boxed)
+        echo, address = rest[:NONCE_SIZE], rest[NONCE_SIZE:]
+        self._forget(now)
+        if echo not in self._spoken or nonce in self._answered or len(self._answered) >= MAX_ANSWERED:
+            return []  # an old one replayed, the same twice, or too many
+        if address not in [ip.packed for ip in own]:
             return []
+        self._answered[nonce] = now + NONCE_LIFETIME
         proof = self._box(_Kind.PROOF, key, nonce + port.to_bytes(PORT_SIZE, "big"))
         replies: list[Reply | Found] = [Reply(source, proof)]
-        if self._proved.get(key) != source:
-            replies += self._challenge(key, source, now)  # the challenger is a neighbour of ours as well
+        if now - self._proved.get((key, source), float("-inf")) > PROOF_FRESH:
+            # The challenger is a neighbour of ours as well.
+            replies += self._challenge(key, source, nonce, now, opens=False)
         return replies
 
     def _check(self, key: Key, boxed: bytes, source: IPAddress, now: float) -> list[Reply | Found]:
@@ -128,23 +156,43 @@ class Beacons:
         if len(port) != PORT_SIZE:
             return []
         del self._pending[nonce]
-        self._proved[key] = source
+        self._proved[key, source] = now
         return [Found(key, Endpoint(source, int.from_bytes(port, "big")))]
+
+    def _speak(self, now: float) -> bytes:
+        """A new nonce, which a challenge may name for a while."""
+        nonce = secrets.token_bytes(NONCE_SIZE)
+        self._spoken[nonce] = now + NONCE_LIFETIME
+        return nonce
+
+    def _forget(self, now: float) -> None:
+        self._recent = [each for each in self._recent if now - each[0] < 1.0]
+        self._pending = {nonce: each for nonce, each in self._pending.items() if each.until > now}
+        self._spoken = {nonce: until for nonce, until in self._spoken.items() if until > now}
+        self._answered = {nonce: until for nonce, until in self._answered.items() if until > now}
+        self._proved = {where: at for where, at in self._proved.items() if now - at <= PROOF_FRESH}
 
     def _box(self, kind: _Kind, key: Key, inside: bytes) -> bytes:
         # A box opens with the keys of either end. What it says, and who says it, stands inside, or the
         # asked one could send a challenge back relabelled as the proof.
-        boxed = Box(self._private, PublicKey(key)).encrypt(bytes([kind]) + self._own + inside)
+        boxed = self._box_with(key).encrypt(bytes([kind]) + self._own + inside)
         return _pack(kind, {"k": self._own, "b": bytes(boxed)})
 
     def _unbox(self, kind: _Kind, key: Key, boxed: bytes) -> tuple[bytes, bytes]:
         """The nonce, and what follows it; ValueError or CryptoError unless `key` boxed exactly this kind."""
-        opened = Box(self._private, PublicKey(key)).decrypt(boxed)
+        opened = self._box_with(key).decrypt(boxed)
         label = bytes([kind]) + key
         if not opened.startswith(label):
             raise ValueError("another kind, or another speaker")
         inside = opened[len(label) :]
         return inside[:NONCE_SIZE], inside[NONCE_SIZE:]
+
+    def _box_with(self, key: Key) -> Box:
+        if key not in self._boxes:
+            if len(self._boxes) >= MAX_BOXES:
+                del self._boxes[next(iter(self._boxes))]
+            self._boxes[key] = Box(self._private, PublicKey(key))
+        return self._boxes[key]
 
 
 def _pack(kind: _Kind, body: dict[str, Any]) -> bytes:

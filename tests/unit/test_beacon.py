@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 import msgpack
 import pytest
@@ -11,9 +11,17 @@ from hypothesis import strategies as st
 from nacl.exceptions import CryptoError
 from nacl.public import Box, PrivateKey, PublicKey
 
-from wgautomesh.beacon import CHALLENGE_LIFETIME, CHALLENGES_PER_SECOND, Beacons, Found, Reply
+from wgautomesh.beacon import (
+    CHALLENGES_PER_SECOND,
+    CHALLENGES_PER_SOURCE,
+    NONCE_LIFETIME,
+    PROOF_FRESH,
+    Beacons,
+    Found,
+    Reply,
+)
 from wgautomesh.seal import Seal
-from wgautomesh.values import Endpoint, Key
+from wgautomesh.values import Endpoint, IPAddress, Key
 
 BEACON, CHALLENGE, PROOF = 0, 1, 2
 PORT = 51820
@@ -25,15 +33,15 @@ class Node:
     def __init__(self, number: int, members: set[Key]) -> None:
         self.private = PrivateKey(bytes([number]) * 32)
         self.key = Key(bytes(self.private.public_key))
-        self.ip = IPv4Address(f"192.168.1.{number}")
+        self.ip: IPv4Address | IPv6Address = IPv4Address(f"192.168.1.{number}")
         self.port = PORT + number
         self.beacons = Beacons(bytes(self.private), self.key, lambda: members)
         members.add(self.key)
 
-    def beacon(self) -> bytes:
-        return self.beacons.beacon([self.ip])
+    def beacon(self, now: float = 0.0) -> bytes:
+        return self.beacons.beacon([self.ip], now)
 
-    def hear(self, plain: bytes, source: IPv4Address, now: float = 0.0) -> list[Reply | Found]:
+    def hear(self, plain: bytes, source: IPAddress, now: float = 0.0) -> list[Reply | Found]:
         return self.beacons.receive(plain, source, [self.ip], self.port, now)
 
 
@@ -77,7 +85,7 @@ def test_one_beacon_lets_both_sides_find_each_other(trio: tuple[Node, Node, Node
 def test_a_later_beacon_is_answered_again(trio: tuple[Node, Node, Node]) -> None:
     alice, bob, _ = trio
     converse(alice.beacon(), alice, bob)
-    again = converse(alice.beacon(), alice, bob, now=60.0)
+    again = converse(alice.beacon(60.0), alice, bob, now=60.0)
     assert again[bob.key] == [Found(alice.key, Endpoint(alice.ip, alice.port))]
 
 
@@ -103,8 +111,9 @@ def test_a_forged_source_gets_no_challenge_the_forger_could_read(trio: tuple[Nod
 
 
 def forged_beacon(victim: Node, forger: Node) -> bytes:
-    """The secret is shared: any holder can say that a member is at the forger's own address."""
-    plain: bytes = msgpack.packb([1, BEACON, {"k": victim.key, "a": [forger.ip.packed]}])
+    """The secret is shared: any holder can say that a member it just heard is where itself is."""
+    nonce = msgpack.unpackb(victim.beacon())[2]["n"]
+    plain: bytes = msgpack.packb([1, BEACON, {"k": victim.key, "a": [forger.ip.packed], "n": nonce}])
     return plain
 
 
@@ -166,7 +175,7 @@ def test_a_late_proof_does_not_count(trio: tuple[Node, Node, Node]) -> None:
     challenge = only_reply(bob.hear(alice.beacon(), alice.ip))
     proof = alice.hear(challenge.plain, bob.ip)[0]
     assert isinstance(proof, Reply)
-    assert bob.hear(proof.plain, alice.ip, now=CHALLENGE_LIFETIME + 0.1) == []
+    assert bob.hear(proof.plain, alice.ip, now=NONCE_LIFETIME + 0.1) == []
 
 
 def test_without_the_private_key_nothing_is_proved(trio: tuple[Node, Node, Node]) -> None:
@@ -182,24 +191,68 @@ def test_without_the_private_key_nothing_is_proved(trio: tuple[Node, Node, Node]
 
 def test_a_beacon_under_another_secret_or_purpose_does_not_open(trio: tuple[Node, Node, Node]) -> None:
     alice, _, _ = trio
-    sealed = Seal(["the secret"], "beacon").seal(alice.beacon())
-    assert Seal(["the secret"], "beacon").open(sealed) == alice.beacon()
+    beacon = alice.beacon()
+    sealed = Seal(["the secret"], "beacon").seal(beacon)
+    assert Seal(["the secret"], "beacon").open(sealed) == beacon
     assert Seal(["another"], "beacon").open(sealed) is None
     assert Seal(["the secret"], "gossip").open(sealed) is None
 
 
-def test_a_flood_of_beacons_costs_five_challenges_a_second() -> None:
+def test_an_old_challenge_replayed_is_not_answered(trio: tuple[Node, Node, Node]) -> None:
+    alice, bob, _ = trio
+    challenge = only_reply(bob.hear(alice.beacon(), alice.ip))
+    later = NONCE_LIFETIME + 0.1
+    alice.beacon(later)
+    assert alice.hear(challenge.plain, bob.ip, later) == []
+
+
+def test_a_challenge_that_comes_twice_is_answered_once(trio: tuple[Node, Node, Node]) -> None:
+    alice, bob, _ = trio
+    challenge = only_reply(bob.hear(alice.beacon(), alice.ip))
+    assert alice.hear(challenge.plain, bob.ip)
+    assert alice.hear(challenge.plain, bob.ip) == []
+
+
+def test_a_challenge_to_a_beacon_we_never_sent_is_not_answered(trio: tuple[Node, Node, Node]) -> None:
+    alice, bob, _ = trio
+    forged = msgpack.packb([1, BEACON, {"k": alice.key, "a": [alice.ip.packed], "n": bytes(16)}])
+    assert alice.hear(only_reply(bob.hear(forged, alice.ip)).plain, bob.ip) == []
+
+
+def test_who_proved_to_be_there_a_moment_ago_is_not_asked_in_return(trio: tuple[Node, Node, Node]) -> None:
+    alice, bob, _ = trio
+    for now, both in ((0.0, True), (5.0, False), (5.0 + PROOF_FRESH, True)):
+        found = converse(alice.beacon(now), alice, bob, now)
+        assert found[bob.key] and bool(found[alice.key]) is both
+
+
+def test_a_flood_of_beacons_costs_a_few_challenges_a_second() -> None:
     members: set[Key] = set()
     bob, *others = (Node(number, members) for number in range(1, 60))
     asked = [sum(len(bob.hear(each.beacon(), each.ip, now)) for each in others) for now in (0.0, 0.5, 1.0)]
     assert asked == [CHALLENGES_PER_SECOND, 0, CHALLENGES_PER_SECOND]
 
 
-def test_a_member_with_a_challenge_under_way_is_not_asked_again(trio: tuple[Node, Node, Node]) -> None:
-    alice, bob, _ = trio
+def test_a_host_that_floods_leaves_challenges_for_others(trio: tuple[Node, Node, Node]) -> None:
+    alice, bob, mallory = trio
+    flood = [len(bob.hear(mallory.beacon(), mallory.ip)) for _ in range(100)]
+    assert sum(flood) == CHALLENGES_PER_SOURCE
     only_reply(bob.hear(alice.beacon(), alice.ip))
-    assert bob.hear(alice.beacon(), alice.ip, now=1.5) == []
-    only_reply(bob.hear(alice.beacon(), alice.ip, now=CHALLENGE_LIFETIME + 0.1))
+
+
+def test_a_beacon_heard_twice_is_answered_once(trio: tuple[Node, Node, Node]) -> None:
+    alice, bob, _ = trio
+    beacon = alice.beacon()
+    only_reply(bob.hear(beacon, alice.ip))
+    assert bob.hear(beacon, alice.ip) == []
+
+
+def test_link_local_addresses_are_found_with_their_link(trio: tuple[Node, Node, Node]) -> None:
+    alice, bob, _ = trio
+    alice.ip, bob.ip = IPv6Address("fe80::1%2"), IPv6Address("fe80::2%2")
+    found = converse(alice.beacon(), alice, bob)
+    assert found[bob.key] == [Found(alice.key, Endpoint(IPv6Address("fe80::1%2"), alice.port))]
+    assert found[alice.key]
 
 
 nonsense = st.recursive(
@@ -208,7 +261,7 @@ nonsense = st.recursive(
     | st.integers(-(2**63), 2**64 - 1)
     | st.binary(max_size=80)
     | st.text(max_size=40),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from("kab"), inner, max_size=3),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from("kabn"), inner, max_size=3),
     max_leaves=10,
 )
 TARGET, SPEAKER = Node(1, set()), Node(2, set())
@@ -220,7 +273,10 @@ def test_noise_is_not_answered(noise: bytes) -> None:
     assert WELCOME.receive(noise, SPEAKER.ip, [TARGET.ip], PORT, 0.0) == []
 
 
-@given(st.integers(0, 4), st.fixed_dictionaries({"k": st.just(SPEAKER.key), "a": nonsense, "b": nonsense}))
+@given(
+    st.integers(0, 4),
+    st.fixed_dictionaries({"k": st.just(SPEAKER.key), "a": nonsense, "b": nonsense, "n": nonsense}),
+)
 def test_nonsense_in_a_members_name_finds_nobody(kind: int, body: object) -> None:
     heard = WELCOME.receive(msgpack.packb([1, kind, body]), SPEAKER.ip, [TARGET.ip], PORT, 0.0)
     assert not any(isinstance(each, Found) for each in heard)
