@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
 from .messages import Kind
-from .values import Endpoint, IPAddress, IPInterface, Key, Member
+from .values import Endpoint, IPAddress, IPInterface, Key, Member, host_of
 
 MAX_CANDIDATES = 12  # a member; more hints than this only spend attempts on noise or lies
 MAX_CONFIGURED = 6  # addresses of one configured name
@@ -35,6 +35,12 @@ def is_private(ip: IPAddress) -> bool:
     return any(ip in network for network in _PRIVATE if network.version == ip.version)
 
 
+def lacks_scope(endpoint: Endpoint) -> bool:
+    """Whether the address is link-local and does not say on which link."""
+    ip = endpoint.ip
+    return isinstance(ip, IPv6Address) and ip.is_link_local and ip.scope_id is None
+
+
 def refusal(endpoint: Endpoint, own: Collection[IPInterface]) -> str | None:  # noqa: PLR0911 - a list of reasons
     """Why this endpoint can be nobody's, or None. `own` are the addresses of our own interfaces."""
     ip = endpoint.ip
@@ -42,12 +48,12 @@ def refusal(endpoint: Endpoint, own: Collection[IPInterface]) -> str | None:  # 
         return "port 0"
     if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
         return "IPv4 written as IPv6"
-    if ip.version == 6 and ip.is_link_local and ip.scope_id is None:
+    if lacks_scope(endpoint):
         return "link-local, and nobody knows on which link"
     if ip.is_multicast or ip.is_loopback or ip.is_unspecified or _is_reserved(ip):
         return "not the address of a host"
     for each in own:
-        if ip == each.ip:
+        if ip == host_of(each):
             return "our own address"
         network = each.network
         if ip.version == 4 and network.prefixlen < 31 and ip == network.broadcast_address:
@@ -119,6 +125,13 @@ class Candidates:
 
     def get(self, endpoint: Endpoint) -> Candidate | None:
         return self._by_endpoint.get(endpoint)
+
+    def scoped(self, endpoint: Endpoint | None) -> Endpoint | None:
+        """The endpoint as WireGuard shows it, with the scope we know: wireguard-go loses it."""
+        if endpoint is None or not lacks_scope(endpoint):
+            return endpoint
+        known = (each.endpoint for each in self if each.endpoint.pack() == endpoint.pack())
+        return next((each for each in known if not lacks_scope(each)), endpoint)
 
     def offer(self, new: Candidate) -> bool:
         """Take in a hint; whether it is news: an endpoint not known before, or now known to be better."""

@@ -12,7 +12,7 @@ from .admission import DEFAULT_ROUTE, Routing
 from .candidates import refusal
 from .messages import Kind, Nat, Route
 from .reflexive import Reflexive
-from .values import Endpoint, IPAddress, IPInterface, Key
+from .values import Endpoint, IPAddress, IPInterface, Key, is_in
 
 MAX_LAN_ROUTES = 2  # of each IP version, in our own record
 
@@ -59,10 +59,9 @@ class Standpoint:
         """Where we can be reached, for our own record."""
         routes = [Route(Kind.OBSERVED, endpoint) for endpoint in self._reflexive.public(self._own())]
         for version in (4, 6):
-            lan = [each.ip for each in self.surroundings.addresses if each.version == version]
-            routes += [
-                Route(Kind.LAN, Endpoint(ip, port)) for ip in lan[:MAX_LAN_ROUTES] if not ip.is_link_local
-            ]
+            ours = [each.ip for each in self.surroundings.addresses if each.version == version]
+            lan = [ip for ip in ours if not ip.is_link_local]  # those mean nothing to others
+            routes += [Route(Kind.LAN, Endpoint(ip, port)) for ip in lan[:MAX_LAN_ROUTES]]
         return routes
 
     def refuses(self, endpoint: Endpoint, routing: Routing) -> bool:
@@ -82,4 +81,4 @@ class Standpoint:
 
 
 def _within(ip: IPAddress, networks: Collection[IPInterface]) -> bool:
-    return any(ip in each.network for each in networks if each.version == ip.version)
+    return any(is_in(ip, each) for each in networks)

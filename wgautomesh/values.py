@@ -33,6 +33,18 @@ _HOST_PORT = re.compile(r"(?:\[(?P<v6>[^\]]*)\]|(?P<host>[^:\[\]]*)):(?P<port>[0
 _HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?\Z")
 
 
+def host_of(interface: IPInterface) -> IPAddress:
+    """The address alone. Unlike the standard library's `.ip` it keeps the scope of a link-local one."""
+    return ip_address(str(interface).rpartition("/")[0])
+
+
+def is_in(ip: IPAddress, interface: IPInterface) -> bool:
+    """Whether the address lies in the interface's network; link-local IPv6 only on the same link."""
+    if isinstance(ip, IPv6Address) and isinstance(interface, IPv6Interface) and ip.is_link_local:
+        return ip in interface.network and ip.scope_id == interface.scope_id
+    return ip.version == interface.version and ip in interface.network
+
+
 def parse_key(text: str) -> Key:
     """A key from the base64 that `wg` prints; ValueError says in words what is wrong with it."""
     try:

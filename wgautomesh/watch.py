@@ -11,7 +11,7 @@ import errno
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv6Interface, ip_interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Interface, ip_address, ip_interface
 from typing import Any
 
 # linux/rtnetlink.h: RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE
@@ -31,16 +31,18 @@ _LAN_KINDS = frozenset({None, "veth", "vlan", "macvlan", "ipvlan", "bond", "team
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """`up`: switched on and with a carrier. `lan`: fit for beacons, see `_leads_to_lan`.
+    """`up`: switched on and with a carrier. `neighbours`: several may hear what we broadcast.
 
-    Addresses carry no scope: it is `index` for link-local ones. Tentative ones, of no use for sending
-    yet, are left out. `broadcasts` has one for each IPv4 network that is large enough, configured or not.
+    `lan`: fit for beacons unless told otherwise: see `_LAN_KINDS`. Link-local IPv6 addresses carry `index`
+    as their scope. Tentative addresses, of no use for sending yet, are left out. `broadcasts` has one for
+    each IPv4 network that is large enough, configured or not.
     """
 
     index: int
     name: str
     kind: str | None  # as `ip -d link` shows it: "wireguard", "tun", "veth", …; None is hardware
     up: bool
+    neighbours: bool
     lan: bool
     addresses: tuple[IPv4Interface | IPv6Interface, ...] = ()
     broadcasts: tuple[IPv4Address, ...] = ()
@@ -108,7 +110,8 @@ def decode(links: Iterable[Any], addresses: Iterable[Any]) -> dict[int, Interfac
         flags = message.get_attr("IFA_FLAGS") or message["flags"]
         if index not in known or address is None or flags & (_IFA_F_TENTATIVE | _IFA_F_DADFAILED):
             continue
-        mine = ip_interface((address, message["prefixlen"]))
+        scope = f"%{index}" if ip_address(address).version == 6 and ip_address(address).is_link_local else ""
+        mine = ip_interface(f"{address}{scope}/{message['prefixlen']}")
         ours[index].append(mine)
         broadcast = message.get_attr("IFA_BROADCAST")
         if broadcast is not None:
@@ -122,8 +125,10 @@ def decode(links: Iterable[Any], addresses: Iterable[Any]) -> dict[int, Interfac
             name=link.get_attr("IFLA_IFNAME"),
             kind=kinds[index],
             up=_is_up(link["flags"]),
-            lan=link.get_attr("IFLA_MASTER") is None
-            and _leads_to_lan(link["flags"], kinds[index], index in hardware_in),
+            neighbours=_has_neighbours(link["flags"]),
+            lan=_has_neighbours(link["flags"])
+            and link.get_attr("IFLA_MASTER") is None
+            and (kinds[index] in _LAN_KINDS or (kinds[index] == "bridge" and index in hardware_in)),
             addresses=tuple(ours[index]),
             broadcasts=tuple(broadcasts[index]),
         )
@@ -135,10 +140,8 @@ def _is_up(flags: int) -> bool:
     return bool(flags & _IFF_UP and flags & _IFF_LOWER_UP)
 
 
-def _leads_to_lan(flags: int, kind: str | None, has_hardware: bool) -> bool:
-    """Neighbours can hear a broadcast there. Tunnels and the inside bridges of containers lead nowhere."""
+def _has_neighbours(flags: int) -> bool:
+    """Neighbours can hear a broadcast there. Most tunnels say of themselves that they lead to one peer."""
     if not _is_up(flags) or not flags & _IFF_BROADCAST:
         return False
-    if flags & (_IFF_LOOPBACK | _IFF_POINTOPOINT | _IFF_NOARP):
-        return False
-    return kind in _LAN_KINDS or (kind == "bridge" and has_hardware)
+    return not flags & (_IFF_LOOPBACK | _IFF_POINTOPOINT | _IFF_NOARP)

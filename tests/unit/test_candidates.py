@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Interface, ip_address
+from ipaddress import IPv4Interface, IPv6Interface, ip_address
 
 import pytest
 
@@ -47,6 +47,22 @@ def test_endpoints_that_can_be_nobodys_are_refused(ip: str, words: str) -> None:
 def test_port_zero_is_refused_and_a_public_address_is_not() -> None:
     assert refusal(Endpoint(ip_address("44.128.2.1"), 0), OWN) == "port 0"
     assert refusal(at("44.128.2.1:51820"), OWN) is None
+
+
+def test_link_local_is_nobodys_without_its_link_and_ours_only_on_our_link() -> None:
+    own = (IPv6Interface("fe80::5%3/64"),)
+    assert refusal(at("[fe80::1]:51820"), own) == "link-local, and nobody knows on which link"
+    assert refusal(at("[fe80::5%3]:51820"), own) == "our own address"
+    assert refusal(at("[fe80::5%4]:51820"), own) is None
+    assert refusal(at("[fe80::1%3]:51820"), own) is None
+
+
+def test_a_scope_that_wireguard_lost_is_put_back() -> None:
+    candidates = Candidates()
+    candidates.offer(candidate("[fe80::1%3]:51820"))
+    assert candidates.scoped(at("[fe80::1]:51820")) == at("[fe80::1%3]:51820")
+    assert candidates.scoped(at("[fe80::1]:51821")) == at("[fe80::1]:51821")
+    assert candidates.scoped(at("44.128.2.1:51820")) == at("44.128.2.1:51820")
 
 
 def test_a_liar_cannot_crowd_out_what_others_say() -> None:

@@ -108,7 +108,7 @@ def test_an_interface_comes_with_its_own_addresses() -> None:
         ],
     )
     assert (found[1].name, found[1].kind, found[2].name, found[2].kind) == ("lan0", None, "wg0", "wireguard")
-    assert found[1].addresses == (ip_interface("192.0.2.1/24"), ip_interface("fe80::1/64"))
+    assert found[1].addresses == (ip_interface("192.0.2.1/24"), ip_interface("fe80::1%1/64"))
     assert found[1].broadcasts == (IPv4Address("192.0.2.200"),)
     assert found[2].addresses == (ip_interface("10.0.0.1/32"),)
     assert found[2].broadcasts == ()
