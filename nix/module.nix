@@ -154,6 +154,18 @@ in
             default = true;
             description = "Look for peers on the same LAN.";
           };
+          lan_interfaces = mkOption {
+            type = types.nullOr (types.listOf types.str);
+            default = null;
+            example = [
+              "eth0"
+              "br-*"
+            ];
+            description = ''
+              Devices to look for peers on, by name or pattern. Null means all that lead to a LAN, but no tunnels
+              and no bridges of containers; a tunnel is used only if its name is written out.
+            '';
+          };
           upnp_forward_external_port = mkOption {
             type = types.nullOr types.port;
             default = null;

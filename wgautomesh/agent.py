@@ -21,7 +21,7 @@ from .effects import Effect, Look, Resolve, Save, Say, Send
 from .exchange import Exchange, Heard, Refused, Unreadable
 from .interface import RETRY, Interface
 from .keeper import Keeper
-from .lan import Lan
+from .lan import discovery
 from .log import Once
 from .membership import Membership
 from .mesh import Mesh, Past
@@ -35,11 +35,11 @@ from .store import Memory
 from .survey import Survey
 from .tunnel import Tunnel
 from .values import Device, Endpoint, IPInterface, Key, Member
-from .watch import Interface as LocalInterface
 
 log = logging.getLogger(__name__)
 
 WOKE = 5.0  # s by which a wait may be too long before we conclude that we were suspended
+DISCOVERY = ("secrets", "lan_discovery", "lan_interfaces")  # settings that LAN discovery is made from
 FIXED = ("interface", "gossip_port", "control_socket")  # settings that a reload cannot change
 
 
@@ -57,8 +57,7 @@ class Agent:
         self._gossip = Exchange(
             self._selector, Seal(config.secrets, "gossip"), config.gossip_port, self._hear
         )
-        self._lan = self._discovery()
-        self._lans: list[LocalInterface] = []  # as the LAN sockets know them
+        self._lan = discovery(self._selector, self._config, self._found)
         self._notify = Notifier()
         self._observer = Observer()
         self._control = Control(
@@ -167,10 +166,10 @@ class Agent:
     def _reconfigure(self, config: Config, at: float) -> None:
         before, self._config = self._config, config
         self._gossip.reseal(Seal(config.secrets, "gossip"))
-        if (config.secrets, config.lan_discovery) != (before.secrets, before.lan_discovery):
+        if any(getattr(config, key) != getattr(before, key) for key in DISCOVERY):
             if self._lan:
                 self._lan.close()
-            self._lan = self._discovery()
+            self._lan = discovery(self._selector, self._config, self._found)
             self._identify()
             self._survey.list(at)
         self._membership.configure(config, self._membership.keep(), at)
@@ -342,26 +341,16 @@ class Agent:
         interfaces = self._survey.interfaces
         if self._interface.is_open and self._device and self._device.index not in interfaces:
             self._interface.gone(at)
-        lans = [each for each in interfaces.values() if each.lan]
-        if self._lan and (lans != self._lans or not self._lan.is_open):
-            self._lan.update(lans, at)
-        self._lans = lans
+        if self._lan:
+            self._lan.update(interfaces.values(), at)
         if self._mesh:
-            addresses = tuple(sorted((ip for each in lans for ip in each.addresses), key=str))
+            lans = self._lan.devices.values() if self._lan else ()
+            reachable = [each for each in interfaces.values() if each.lan or each in lans]
+            addresses = tuple(sorted((ip for each in reachable for ip in each.addresses), key=str))
             around = Surroundings(addresses, tuple(self._interface_addresses()))
             self._apply(self._mesh.network(around, at), at)
         self._membership.network_changed(at)
         self._members_changed(at)
-
-    def _discovery(self) -> Lan | None:
-        if not self._config.lan_discovery:
-            return None
-        if not self._config.secrets:
-            log.warning("LAN discovery stays off: without a gossip secret no beacon could be believed")
-            return None
-        return Lan(
-            self._selector, Seal(self._config.secrets, "beacon"), self._config.gossip_port, self._found
-        )
 
     def _found(self, key: Key, endpoint: Endpoint, at: float) -> None:
         if self._mesh:

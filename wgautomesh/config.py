@@ -17,7 +17,7 @@ from typing import Any
 
 from .dnsmesh import settings
 from .peers import read_peers
-from .reading import Mistake, Reader
+from .reading import Mistake, Reader, kind_of
 from .values import Member
 
 if sys.version_info >= (3, 11):
@@ -36,6 +36,7 @@ _KEYS = (
     "gossip_secret_file",
     "persist_file",
     "lan_discovery",
+    "lan_interfaces",
     "upnp_forward_external_port",
     "ipv6",
     *settings.KEYS,
@@ -54,6 +55,7 @@ class Config:
     secrets: tuple[str, ...] = field(default=(), repr=False)  # the first seals, all open
     persist_file: Path | None = None  # where learned endpoints are kept
     lan_discovery: bool = False  # send and believe beacons on the LAN
+    lan_interfaces: tuple[str, ...] | None = None  # names and globs of devices for that; None: see watch.py
     upnp_forward_external_port: int | None = None  # accepted; port mapping is not built yet
     dns: settings.Settings | None = None  # where else members come from
     control_socket: Path | None = None  # None: where `control.default_path` says
@@ -101,6 +103,7 @@ class _Top(Reader):
             secrets=self._secrets(),
             persist_file=self._path("persist_file"),
             lan_discovery=bool(self.typed("lan_discovery", bool)),
+            lan_interfaces=self._lan_interfaces(),
             upnp_forward_external_port=self._port("upnp_forward_external_port", lowest=0),
             dns=settings.read(self, running=self._running),
             control_socket=self._path("control_socket"),
@@ -121,6 +124,25 @@ class _Top(Reader):
                 fatal=True,
             )
         return str(name)
+
+    def _lan_interfaces(self) -> tuple[str, ...] | None:
+        """Names and patterns; None if the key is not there. What is wrong is left out: less is looked at."""
+        key = "lan_interfaces"
+        if key not in self.table:
+            return None
+        given = self.typed(key, list)
+        if given == []:
+            self.wrong(key, 'is empty; write lan_interfaces = ["eth0", "br-*"], or lan_discovery = false')
+        good = []
+        for each in given or ():
+            if not isinstance(each, str) or not each or any(c.isspace() or c in "/\0" for c in each):
+                shown = f'"{each}"' if isinstance(each, str) else kind_of(each)
+                self.wrong(key, f'{shown} is no interface name; write lan_interfaces = ["eth0", "br-*"]')
+            elif each == self.table.get("interface"):
+                self.wrong(key, f'"{each}" is the mesh itself; name devices that lead to a LAN')
+            else:
+                good.append(each)
+        return tuple(good)
 
     def _port(
         self, key: str, *, default: int | None = None, lowest: int = 1, fatal: bool = False

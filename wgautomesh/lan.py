@@ -1,6 +1,6 @@
-"""The LAN sockets: one for each LAN device, bound to it, on the gossip port.
+"""LAN discovery: on which devices, and when a beacon leaves.
 
-What is said through them stands in `beacon.py`.
+The sockets stand in `lansocket.py`; what is said through them, and what is believed, in `beacon.py`.
 """
 
 from __future__ import annotations
@@ -8,44 +8,66 @@ from __future__ import annotations
 import logging
 import selectors
 import socket
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from ipaddress import IPv4Address
+from collections.abc import Callable, Collection, Iterable
+from fnmatch import fnmatchcase
+from functools import partial
 
 from .beacon import Beacons, Found
-from .messages import MAX_DATAGRAM
+from .config import Config
+from .lansocket import LanSocket
+from .log import Once
 from .seal import Seal
-from .values import Endpoint, Key
+from .values import Endpoint, Key, host_of
 from .watch import Interface
 
 log = logging.getLogger(__name__)
 
 BEACON_INTERVAL = 60.0  # s
+# s after a change: not only at once, because Wi-Fi may not carry the first, and a switch that looks for
+# loops carries nothing for half a minute.
+CHANGE_BEACONS = (0.0, 1.0, 5.0, 35.0)
 BATCH = 32  # datagrams of one socket in a turn of the loop
-CHANGE_BEACONS = (0.0, 1.0)  # s after a change: the second, because a cable or Wi-Fi may not carry the first
 
 
-@dataclass(slots=True)
-class _Port:
-    interface: Interface
-    socket: socket.socket
+def is_wanted(device: Interface, patterns: Collection[str] | None, mesh: str) -> bool:
+    """Whether to look for members there; `mesh` is the WireGuard interface, which is never.
+
+    Without `patterns` devices choose themselves (`Interface.lan`). A name asks for that device whatever it
+    is; a pattern with wildcards for what it matches, tunnels left out.
+    """
+    if device.name == mesh or not device.up:
+        return False
+    if patterns is None:
+        return device.lan
+    fits = device.neighbours and any(fnmatchcase(device.name, each) for each in patterns)
+    return fits or device.name in patterns
+
+
+def discovery(
+    selector: selectors.BaseSelector, config: Config, found: Callable[[Key, Endpoint, float], None]
+) -> Lan | None:
+    """LAN discovery as configured; None if it is off, or nothing could be believed."""
+    if not config.lan_discovery:
+        return None
+    if not config.secrets:
+        log.warning("LAN discovery stays off: without a gossip secret no beacon could be believed")
+        return None
+    return Lan(selector, config, found)
 
 
 class Lan:
     """Beacons on all LAN devices. Findings go to `found`; sockets are registered with the selector given."""
 
     def __init__(
-        self,
-        selector: selectors.BaseSelector,
-        seal: Seal,
-        port: int,
-        found: Callable[[Key, Endpoint, float], None],
+        self, selector: selectors.BaseSelector, config: Config, found: Callable[[Key, Endpoint, float], None]
     ) -> None:
         self._selector = selector
-        self._seal = seal
-        self._port = port
+        self._config = config
+        self._seal = Seal(config.secrets, "beacon")
         self._found = found
-        self._ports: dict[int, _Port] = {}  # by interface index
+        self._once = Once(log)
+        self.devices: dict[int, Interface] = {}  # by index
+        self._open: dict[tuple[int, int], LanSocket] = {}  # by device index and IP version
         self._beacons: Beacons | None = None
         self._wireguard_port = 0
         self._due: list[float] = []
@@ -55,23 +77,26 @@ class Lan:
         self._beacons = beacons
         self._wireguard_port = wireguard_port
 
-    def update(self, interfaces: Iterable[Interface], now: float) -> None:
-        """The LAN devices there are now; called at start and whenever the network changed."""
-        wanted = {each.index: each for each in interfaces if each.broadcasts}
-        for index in [index for index, port in self._ports.items() if wanted.get(index) != port.interface]:
-            self._close(index)
-        for index, interface in wanted.items():
-            if index not in self._ports:
-                self._open(interface)
+    def update(self, devices: Iterable[Interface], now: float) -> None:
+        """The machine's devices as they are now; called at start and whenever the network changed."""
+        patterns, mesh = self._config.lan_interfaces, self._config.interface
+        before, self.devices = (
+            self.devices,
+            {each.index: each for each in devices if is_wanted(each, patterns, mesh)},
+        )
+        if self.devices == before:
+            return
+        for index, version in list(self._open):
+            device = self.devices.get(index)
+            if device and version in LanSocket.versions(device):
+                self._open[index, version].device = device
+            else:
+                self._close(index, version)
         self._due = [now + delay for delay in CHANGE_BEACONS]
 
-    @property
-    def is_open(self) -> bool:
-        return bool(self._ports)
-
     def close(self) -> None:
-        for index in list(self._ports):
-            self._close(index)
+        for index, version in list(self._open):
+            self._close(index, version)
 
     def next_tick(self) -> float:
         return min(self._due, default=float("inf")) if self._beacons else float("inf")
@@ -80,57 +105,50 @@ class Lan:
         if self._beacons is None or now < self.next_tick():
             return
         self._due = [due for due in self._due if due > now] or [now + BEACON_INTERVAL]
-        for index, port in list(self._ports.items()):
-            plain = self._beacons.beacon([each.ip for each in port.interface.addresses])
-            for broadcast in port.interface.broadcasts:
-                self._send(index, plain, str(broadcast))
+        for device in self.devices.values():
+            for version in LanSocket.versions(device):
+                open_already = self._open.get((device.index, version)) or self._start(device, version)
+                if open_already:
+                    self._shout(open_already, self._beacons, now)
 
-    def _open(self, interface: Interface) -> None:
-        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    def _start(self, device: Interface, version: int) -> LanSocket | None:
+        topic = f"{device.name}, IPv{version}"
         try:
-            # Shared, so that the agents of two meshes on one host both hear broadcasts. Never REUSEPORT.
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.name.encode())
-            sock.bind(("", self._port))
+            made = LanSocket(device, version, self._config.gossip_port)
         except OSError as error:
-            sock.close()
-            log.warning("no LAN discovery on %s: %s", interface.name, error)
-            return
-        self._ports[interface.index] = _Port(interface, sock)
-        self._selector.register(sock, selectors.EVENT_READ, lambda now: self._hear(interface.index, now))
-        log.debug("LAN discovery on %s", interface.name)
+            self._once.say(topic, f"no LAN discovery on {topic}: {error.strerror or error}; trying again")
+            return None
+        self._once.over(topic)
+        self._open[device.index, version] = made
+        for via in (made.receiver, made.sender):
+            self._selector.register(via, selectors.EVENT_READ, partial(self._hear, made, via))
+        log.debug("LAN discovery on %s", topic)
+        return made
 
-    def _close(self, index: int) -> None:
-        port = self._ports.pop(index)
-        self._selector.unregister(port.socket)
-        port.socket.close()
+    def _close(self, index: int, version: int) -> None:
+        closing = self._open.pop((index, version))
+        for via in (closing.receiver, closing.sender):
+            self._selector.unregister(via)
+        closing.close()
 
-    def _send(self, index: int, plain: bytes, to: str) -> None:
+    def _shout(self, lan: LanSocket, beacons: Beacons, now: float) -> None:
+        plain = beacons.beacon([host_of(each) for each in lan.device.addresses], now)
         try:
-            self._ports[index].socket.sendto(self._seal.seal(plain), (to, self._port))
+            lan.shout(self._seal.seal(plain))
         except OSError as error:
-            log.debug("LAN datagram to %s: %s", to, error)
+            log.debug("beacon on %s: %s", lan.device.name, error)
 
-    def _hear(self, index: int, now: float) -> None:
-        for _ in range(BATCH):
-            port = self._ports.get(index)
-            if port is None or self._beacons is None:
-                return
-            try:
-                sealed, (host, source_port) = port.socket.recvfrom(MAX_DATAGRAM + 1)
-            except OSError:  # nothing more, or the device went away: the watcher tells
-                return
-            source = IPv4Address(host)
-            own = [each.ip for each in port.interface.addresses]
-            on_link = any(source in each.network for each in port.interface.addresses if each.version == 4)
-            if source in own or not on_link or source_port != self._port:
+    def _hear(self, lan: LanSocket, via: socket.socket, now: float) -> None:
+        own = [host_of(each) for each in lan.device.addresses]
+        for heard in lan.hear(via, BATCH):
+            plain = self._seal.open(heard.data)
+            if plain is None or self._beacons is None:
                 continue
-            plain = self._seal.open(sealed)
-            if plain is None:
-                continue
-            for each in self._beacons.receive(plain, source, own, self._wireguard_port, now):
+            for each in self._beacons.receive(plain, heard.source, own, self._wireguard_port, now):
                 if isinstance(each, Found):
                     self._found(each.key, each.endpoint, now)
-                else:
-                    self._send(index, each.plain, str(each.to))
+                    continue
+                try:
+                    lan.answer(via, self._seal.seal(each.plain), heard, opens=each.opens)
+                except OSError as error:
+                    log.debug("LAN datagram to %s: %s", each.to, error)

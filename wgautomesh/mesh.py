@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from random import Random
 
 from .admission import Routing, admit
-from .candidates import Candidate, configured
+from .candidates import Candidate, configured, lacks_scope
 from .effects import Admit, Change, Effect, Level, Look, Save, Say, Send
 from .gossip import Gossip
 from .herald import Herald
 from .link import MISSED_INTERVAL, MISSES_ADOPTED, PROBE_INTERVAL, Event, Link, State
 from .messages import Answer, Hello, Introduce, Introduction, Kind, Message, Record, Records, Seek, Summary
-from .pursuit import Pursuit
+from .pursuit import LAN_HIGH_WAITS, Pursuit
 from .standpoint import Standpoint, Surroundings
 from .timers import Timers
 from .values import Device, Endpoint, IPAddress, Key, Member, Peer
@@ -85,8 +85,8 @@ class Mesh:
             peer = device.peers.get(key)
             if peer:
                 before, shaken = link.endpoint, link.handshake
-                link.observe(peer.endpoint, peer.handshake, peer.rx_bytes, now)
-                if link.is_up and peer.endpoint and peer.endpoint != before:
+                link.observe(link.candidates.scoped(peer.endpoint), peer.handshake, peer.rx_bytes, now)
+                if link.is_up and link.endpoint and link.endpoint != before:
                     self._roamed(link, now)
                 if link.state is State.NO_CANDIDATE and shaken != link.handshake and not self._adopt:
                     self._pursuit.hello(link, now)  # the member made a session: answer it
@@ -100,7 +100,7 @@ class Mesh:
         if self._renew_sources:
             self._renew_sources = False
             for key, link in self.links.items():
-                if link.is_up and link.endpoint:
+                if link.is_up and link.endpoint and not lacks_scope(link.endpoint):
                     self._out.append(Change(key, endpoint=link.endpoint))
                     self._schedule(link, now)
         waiting, self._waiting = self._waiting, []
@@ -153,8 +153,9 @@ class Mesh:
 
     def found_on_lan(self, key: Key, endpoint: Endpoint, now: float) -> list[Effect]:
         """A member proved with its key that it is at this on-link address."""
-        if key in self.links:
-            self._offer(self.links[key], [Candidate(endpoint, Kind.LAN, now)], now)
+        if link := self.links.get(key):
+            wait = 0.0 if link.low else LAN_HIGH_WAITS
+            self._offer(link, [Candidate(endpoint, Kind.LAN, now)], now, wait=wait)
         return self._take()
 
     def network(self, surroundings: Surroundings, now: float) -> list[Effect]:

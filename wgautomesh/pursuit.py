@@ -26,6 +26,7 @@ RESOLVE_EVERY = 5.0  # s between two look-ups of one name, whoever makes us try
 IN_PLACE_TIME = 6.0  # s for all endpoints in place; more, and lies could keep coming
 IN_PLACE_TURN = 0.5  # s an endpoint gets without touching the session
 HIGH_WAITS = 1.0  # s by which the higher key gives the lower one precedence after a silence
+LAN_HIGH_WAITS = 0.2  # s; neighbours find each other in one moment, and there is no NAT that both must open
 HANDS_OFF = 1.5  # s a finished handshake is left alone though no datagram came: a shot may have undone it
 HANDS_OFF_LONG = 12.0  # s the second time, long enough for WireGuard itself to prove that no agent is there
 HANDS_OFF_HELLO = 0.5  # s between Hellos in that time

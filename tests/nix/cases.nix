@@ -65,6 +65,7 @@ in
 
   # What is new with ours.
   ours = {
+    lans = [ base (settings { lan_interfaces = [ "eth0" "br-*" ]; }) ];
     nulls = [
       base
       (settings {

@@ -112,6 +112,7 @@ def test_every_option_has_its_effect(cases: Cases) -> None:
     assert service(machine)["environment"] == {"WGAUTOMESH_LOG": "debug"}
     assert cases["ours"]["elsewhere"]["files"]["wgautomesh.toml"]["persist_file"] == "/srv/wgautomesh.state"
     assert settings(cases["ours"]["named"])["peers"][0]["name"] == "attic"
+    assert settings(cases["ours"]["lans"])["lan_interfaces"] == ["eth0", "br-*"]
     other = service(cases["ours"]["other_package"])["serviceConfig"]["ExecStart"]
     assert other.endswith("-coreutils/bin/wgautomesh /etc/wgautomesh.toml")
 

@@ -93,6 +93,23 @@ def test_the_example_is_ok(capsys: pytest.CaptureFixture[str], monkeypatch: pyte
             "upnp_forward_external_port: is no port; write a number from 0 to 65535",
         ),
         ("lan_discovery = 1", "lan_discovery: is not true or false but a number"),
+        ('lan_interfaces = "eth0"', "lan_interfaces: is not a list but text"),
+        (
+            "lan_interfaces = []",
+            'lan_interfaces: is empty; write lan_interfaces = ["eth0", "br-*"], or lan_discovery = false',
+        ),
+        (
+            'lan_interfaces = ["eth0", "br 0"]',
+            'lan_interfaces: "br 0" is no interface name; write lan_interfaces = ["eth0", "br-*"]',
+        ),
+        (
+            "lan_interfaces = [0]",
+            'lan_interfaces: a number is no interface name; write lan_interfaces = ["eth0", "br-*"]',
+        ),
+        (
+            'lan_interfaces = ["wg0"]',
+            'lan_interfaces: "wg0" is the mesh itself; name devices that lead to a LAN',
+        ),
         ('ipv6 = "yes"', "ipv6: is not true or false but text"),
         ("persist_file = 1979-05-27", "persist_file: is not text but a date or time"),
         ('persist_file = ""', "persist_file: is empty; leave the key out or write a path"),

@@ -42,6 +42,7 @@ def test_every_key_is_read(path: Path) -> None:
         gossip_secret = "correct horse"
         persist_file = "${STATE_DIRECTORY}/state.json"
         lan_discovery = true
+        lan_interfaces = ["eth0", "br-*"]
         upnp_forward_external_port = 33723
         ipv6 = false
         """
@@ -61,6 +62,7 @@ def test_every_key_is_read(path: Path) -> None:
         secrets=("correct horse",),
         persist_file=Path("/var/lib/mesh/state.json"),
         lan_discovery=True,
+        lan_interfaces=("eth0", "br-*"),
         upnp_forward_external_port=33723,
     )
 
@@ -69,6 +71,14 @@ def test_what_is_left_out_has_its_default(path: Path) -> None:
     assert running(path, 'interface = "wg0"') == (Config(path=path, interface="wg0"), [])
     assert Config(path, "wg0").gossip_port == 1666
     assert not Config(path, "wg0").lan_discovery and Config(path, "wg0").persist_file is None
+
+
+@pytest.mark.parametrize(
+    ("given", "used"), [('"eth0"', ()), ("[]", ()), ('["eth0", 7, ""]', ("eth0",)), ('["wg0"]', ())]
+)
+def test_of_lan_interfaces_what_is_wrong_is_left_out(path: Path, given: str, used: tuple[str, ...]) -> None:
+    config, mistakes = running(path, f'interface = "wg0"\nlan_interfaces = {given}')
+    assert config and config.lan_interfaces == used and mistakes
 
 
 def test_external_port_zero_is_a_port(path: Path) -> None:
