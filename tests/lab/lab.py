@@ -57,7 +57,8 @@ class Lab:
             self.folder = self.mark.folder()
             self.net = Underlay(self.topology, self.mark)
             for number, host in enumerate(self.topology.hosts(), 1):
-                self.nodes[host.name] = self._node(host.name, number)
+                address = f"{self.topology.mesh[number]}/{self.topology.mesh.prefixlen}"
+                self.nodes[host.name] = self._node(host.name, host.name, address, WIREGUARD_PORT)
         except BaseException:
             self.close()
             raise
@@ -84,6 +85,11 @@ class Lab:
                 node.wg.socket.unlink(missing_ok=True)
             if hasattr(self, "folder"):
                 shutil.rmtree(self.folder, ignore_errors=True)
+
+    def add(self, name: str, on: str, address: str) -> Node:
+        """One more node on a host that has one: another interface, with its own port, for another mesh."""
+        node = self.nodes[name] = self._node(name, on, address, WIREGUARD_PORT + len(self.nodes))
+        return node
 
     def pairs(self, names: Iterable[str] = ()) -> list[tuple[Node, Node]]:
         """All pairs of all (or of these) nodes, each once."""
@@ -144,22 +150,21 @@ class Lab:
                 if here.ping(there, count=3) is None:
                     raise Expectation(f"{here.name} gets no answer to pings from {there.name}", (one, other))
 
-    def _node(self, name: str, number: int) -> Node:
-        mesh, box, folder = self.topology.mesh, self.net.boxes[name], self.folder / name
+    def _node(self, name: str, on: str, address: str, port: int) -> Node:
+        box, folder = self.net.boxes[on], self.folder / name
         folder.mkdir()
         folder.chmod(0o755)
-        address = str(mesh[number])
         wg = Interface(
             box.ns,
-            self.mark.interface(number),
+            self.mark.interface(len(self.nodes) + 1),
             KeyPair.generate(),
-            f"{address}/{mesh.prefixlen}",
-            WIREGUARD_PORT,
+            address,
+            port,
             self.kernel,
             folder / "wireguard.log",
         )
         wg.create()
-        return Node(name, box, wg, address, folder)
+        return Node(name, box, wg, address.partition("/")[0], folder)
 
 
 def _way(here: Node, there: Node) -> str | None:

@@ -30,7 +30,7 @@ GOSSIP_PORT = 1666
 STOP_TIME = 5.0  # s an agent has to end after SIGTERM
 TICK = 1_000_000_000  # ns in a second
 
-Setting: TypeAlias = str | int | bool | None
+Setting: TypeAlias = str | int | bool | list[str] | None
 
 
 @dataclass(slots=True)
@@ -144,6 +144,12 @@ class Node:
     def kill(self) -> None:
         """SIGKILL: no goodbye, nothing saved."""
         self.stop(signal.SIGKILL)
+
+    def reload(self) -> None:
+        """Have the agent read its configuration again."""
+        if self.agent is None:
+            raise LabError(f"{self.name} has no agent")
+        self.agent.send_signal(signal.SIGHUP)
 
     def runs(self) -> bool:
         return self.agent is not None and self.agent.poll() is None
@@ -269,4 +275,6 @@ class Node:
 def _toml(value: Setting) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(each) for each in value) + "]"
     return str(value) if isinstance(value, int) else f'"{value}"'

@@ -25,8 +25,9 @@ class Nat(Enum):
 
 
 class Versions(Flag):
-    """Which IP versions the internet and the LANs carry."""
+    """Which IP versions the internet and the LANs have addresses of. NONE: link-local IPv6 only."""
 
+    NONE = 0
     V4 = auto()
     V6 = auto()
     DUAL = V4 | V6

@@ -90,6 +90,7 @@ class Box:
     above: Box | None
     v4: IPv4Interface | None = None
     v6: IPv6Interface | None = None
+    link_local: IPv6Address | None = None
     lan: Segment | None = None
     below: list[Box] = field(default_factory=list)
 
@@ -102,8 +103,9 @@ class Box:
         return [self, *(self.above.upwards() if self.above else ())]
 
     def has(self, ip: IPv4Address | IPv6Address) -> bool:
-        """Whether this is the box's address upwards."""
-        return ip in {each.ip for each in (self.v4, self.v6) if each}
+        """Whether this is the box's address upwards. The scope of a link-local one is the asker's own."""
+        known = (self.v4.ip if self.v4 else None, self.v6.ip if self.v6 else None, self.link_local)
+        return ip.packed in {each.packed for each in known if each}
 
     def address(self) -> IPv4Address | IPv6Address:
         found = self.v4 or self.v6
@@ -287,6 +289,7 @@ class Underlay:
         segment = box.segment
         segment.given += 1
         box.ns.ip("address flush dev eth0 scope global", "link set eth0 up")
+        box.link_local = _link_local(box.ns, "eth0")
         if segment.v4:
             box.v4 = IPv4Interface(f"{segment.v4[segment.given]}/{segment.v4.prefixlen}")
             box.ns.ip(
@@ -321,6 +324,13 @@ class Underlay:
         for tool in ("iptables", "ip6tables"):
             self.trunk.run(tool, "-A", "FORWARD", "-j", "NFQUEUE", "--queue-num", "0")
         return holder
+
+
+def _link_local(ns: Namespace, interface: str) -> IPv6Address | None:
+    (shown,) = json.loads(ns.run("ip", "-j", "-6", "address", "show", "dev", interface, "scope", "link")) or [
+        {}
+    ]
+    return next((IPv6Address(each["local"]) for each in shown.get("addr_info", ())), None)
 
 
 def _add_gateway(segment: Segment, interface: str) -> None:
