@@ -65,8 +65,7 @@ class Mesh:
         self._look_asked = False
         self._adopt = True  # the next look is the first of this interface
         self._joined: list[Key] = []  # members that came while it ran: they begin with the next look
-        # Set endpoints again: wireguard-go keeps sending from an address that is gone.
-        self._renew_sources = False
+        self._renew_sources = False  # wireguard-go keeps sending from an address that is gone
         self._waiting: list[tuple[Key, Message | None]] = []
         self._timers = Timers()
         for member in members:
