@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv6Interface, ip_address, ip_interface
-from typing import Any
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_address, ip_interface
+from typing import Any, TypeVar
+
+Read = TypeVar("Read")
 
 # linux/rtnetlink.h: RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE
 _GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
+_RT_TABLE_MAIN = 254  # linux/rtnetlink.h
 MESSAGES_AT_ONCE = 1024  # a routing daemon loading a full table must not keep us from everything else
 DUMP_TRIES = 5  # the interfaces of a machine that starts a hundred containers change under every read
 
@@ -46,6 +49,14 @@ class Interface:
     lan: bool
     addresses: tuple[IPv4Interface | IPv6Interface, ...] = ()
     broadcasts: tuple[IPv4Address, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The router of a default route, on the interface of this index. Link-local addresses carry no scope."""
+
+    ip: IPv4Address | IPv6Address
+    index: int
 
 
 class Watch:
@@ -82,18 +93,42 @@ class Watch:
 
     def interfaces(self) -> dict[int, Interface]:
         """All interfaces by index, as they are now. Takes about 2 ms, the first call 100 ms."""
-        from pyroute2.iproute.linux import IPRoute  # noqa: PLC0415  (late on purpose, see above)
-        from pyroute2.netlink.exceptions import NetlinkDumpInterrupted, NetlinkError  # noqa: PLC0415
+        return _read(lambda route: decode(list(route.get_links()), list(route.get_addr())))
 
-        for _ in range(DUMP_TRIES):
-            try:
-                with IPRoute() as route:
-                    return decode(list(route.get_links()), list(route.get_addr()))
-            except NetlinkDumpInterrupted:
-                continue
-            except NetlinkError as failed:
-                raise OSError(failed.code, str(failed)) from None
-        raise OSError(errno.EAGAIN, "the interfaces keep changing while they are read")
+    def gateways(self) -> dict[int, Gateway]:
+        """By IP version, the router that the main table's best default route leads to."""
+        return _read(lambda route: decode_gateways(route.get_default_routes(table=_RT_TABLE_MAIN)))
+
+
+def _read(ask: Callable[[Any], Read]) -> Read:
+    """What `ask` makes of a pyroute2 socket."""
+    from pyroute2.iproute.linux import IPRoute  # noqa: PLC0415  (late on purpose, see above)
+    from pyroute2.netlink.exceptions import NetlinkDumpInterrupted, NetlinkError  # noqa: PLC0415
+
+    for _ in range(DUMP_TRIES):
+        try:
+            with IPRoute() as route:
+                return ask(route)
+        except NetlinkDumpInterrupted:
+            continue
+        except NetlinkError as failed:
+            raise OSError(failed.code, str(failed)) from None
+    raise OSError(errno.EAGAIN, "the network keeps changing while it is read")
+
+
+def decode_gateways(routes: Iterable[Any]) -> dict[int, Gateway]:
+    """The best gateway of each IP version from pyroute2's RTM_NEWROUTE messages of default routes."""
+    best: dict[int, tuple[int, Gateway]] = {}
+    for route in routes:
+        ip, index = route.get_attr("RTA_GATEWAY"), route.get_attr("RTA_OIF")
+        metric = route.get_attr("RTA_PRIORITY") or 0
+        if ip is None or index is None:  # straight into a tunnel, or several at once
+            continue
+        gateway = Gateway(ip_address(ip), index)
+        version = gateway.ip.version
+        if version not in best or metric < best[version][0]:
+            best[version] = metric, gateway
+    return {version: gateway for version, (_, gateway) in best.items()}
 
 
 def decode(links: Iterable[Any], addresses: Iterable[Any]) -> dict[int, Interface]:
