@@ -15,6 +15,7 @@ from ipaddress import IPv4Address
 from .actions import UpnpAnswer
 from .igd import TIME_LIMIT, Request
 
+PROGRAM = f"{__package__}.igd"
 MAX_ANSWER = 4096  # bytes; more is no answer of ours
 FAREWELL = 2.0  # s that the agent's end may wait for the release of a mapping
 MAX_WORDS = 200  # characters of an error
@@ -33,7 +34,7 @@ class Helper:
     def run(self, request: Request, now: float) -> None:
         """Begin an errand; one under way is ended."""
         self.end()
-        command = [sys.executable, "-m", igd_module(), json.dumps(asdict(request))]
+        command = [sys.executable, "-m", PROGRAM, json.dumps(asdict(request))]
         try:
             process = subprocess.Popen(  # noqa: S603 - a program of our own
                 command,
@@ -87,10 +88,6 @@ class Helper:
         if not part or len(self._said) > MAX_ANSWER:
             self.end()
             self._done(parse(self._said), now)
-
-
-def igd_module() -> str:
-    return f"{__package__}.igd"
 
 
 def parse(said: bytes) -> UpnpAnswer:

@@ -226,11 +226,10 @@ class Ports:
     def __init__(
         self,
         selector: selectors.BaseSelector,
-        external_port: int | None,
         opened: Callable[[tuple[Endpoint, ...], float], None],
     ) -> None:
         self.selector = selector
-        self._external_port = external_port
+        self._external_port: int | None = None
         self._opened = opened
         self._places: dict[int, Place] = {}  # by IP version, like all that follows
         self._doors: dict[int, _Door] = {}
