@@ -98,6 +98,7 @@ class Site:
     nat: str = "none"  # none, preserving or symmetric
     nodes: dict[IPAddress, Node] = field(default_factory=dict)
     table: dict[tuple[Endpoint, Endpoint], tuple[int, float]] = field(default_factory=dict)
+    opened: dict[int, Endpoint] = field(default_factory=dict)  # ports that lead to a node, from anywhere
 
     def send(self, node: Node, to: Endpoint, packet: Packet) -> None:
         if to.ip in self.nodes:
@@ -126,6 +127,10 @@ class Site:
                 self.table[inside, outside] = (port, self.world.now)
                 self.nodes[inside.ip].arrived(source, packet, sender)
                 return
+        if to.port in self.opened:
+            inside = self.opened[to.port]
+            self.table[inside, source] = (to.port, self.world.now)  # answers leave from there
+            self.nodes[inside.ip].arrived(source, packet, sender)
 
     def move(self, public: IPAddress) -> None:
         """The provider gives another address."""

@@ -115,13 +115,19 @@ class Attempt:
         else:
             self.next_shot = now + REPEAT + self._rng.uniform(-HIGH_JITTER, HIGH_JITTER)
 
-    def yields(self, rx_bytes: int) -> bool:
-        """Whether the higher key leaves this turn to the other side, whose packets arrive."""
-        return not self.low and self.shots > 0 and rx_bytes > self.rx_at_shot and self.skips < 3
+    def yields(self, rx_bytes: int, *, only_they_get_through: bool = False) -> bool:
+        """Whether this turn is left to the other side, whose packets arrive.
+
+        That is for the higher key to do; but if only theirs can get through, as a port was opened for us and
+        none for them, a shot of ours, even the first, would only undo the handshake that they began.
+        """
+        waits = only_they_get_through or (not self.low and self.shots > 0)
+        return waits and rx_bytes > self.rx_at_shot and self.skips < 3
 
     def skip(self, now: float, rx_bytes: int) -> None:
         self.skips += 1
         self.rx_at_shot = rx_bytes
+        self._last_shot = now  # news that begins the round anew must not end the other side's turn
         self.next_shot = now + REPEAT + self._rng.uniform(-HIGH_JITTER, HIGH_JITTER)
 
     def rest(self, now: float) -> None:

@@ -104,11 +104,12 @@ _ORIGIN = {
 
 
 _RANK = {
-    Kind.LAN: 2,
-    Kind.MAPPED: 3,
+    Kind.MAPPED: 1,  # open to all; where a member was observed may be open only to who observed it
+    Kind.OBSERVED: 2,
+    Kind.LAN: 3,  # a public address on an interface may be filtered
     Kind.CONFIGURED: 4,
     Kind.RESTORED: 5,
-}  # a public LAN address may be filtered
+}
 
 
 class Candidates:
@@ -151,6 +152,15 @@ class Candidates:
         self._by_endpoint[new.endpoint] = new
         return True
 
+    def withdraw(self, mapped: Iterable[Endpoint]) -> None:
+        """Only these are mapped now. What was before is closed, and news if it should be opened again."""
+        mapped = set(mapped)
+        for each in [each for each in self if each.kind is Kind.MAPPED and each.endpoint not in mapped]:
+            if each.answered:
+                self._by_endpoint[each.endpoint] = replace(each, kind=Kind.OBSERVED)
+            else:
+                del self._by_endpoint[each.endpoint]
+
     def confirm(self, endpoint: Endpoint, now: float) -> Candidate:
         """The member answers at this endpoint: the best knowledge there is."""
         old = self._by_endpoint.get(endpoint) or Candidate(endpoint, Kind.OBSERVED, now)
@@ -177,8 +187,8 @@ class Candidates:
                 return 6 if no_nat_between else None
             if each.kind is Kind.LAN and (private or each.source is None):
                 return 0
-            if each.answered or each.kind is Kind.OBSERVED:
-                return 1
+            if each.answered:
+                return 2
             return _RANK[each.kind]
 
         ranked = [(place, -each.confirmed, each) for each in self if (place := rank(each)) is not None]
@@ -191,6 +201,7 @@ class Candidates:
 
     def _merge(self, old: Candidate, new: Candidate) -> bool:
         better = new.kind is Kind.LAN and new.source is None and (old.kind, old.source) != (Kind.LAN, None)
+        better = better or (new.kind is Kind.MAPPED and old.kind is Kind.OBSERVED)
         kind, source = (new.kind, new.source) if better else (old.kind, old.source)
         if old.kind is Kind.RESTORED:
             kind = new.kind  # somebody confirms it; it stays ours, so that none who repeats it can replace it

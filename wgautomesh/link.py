@@ -135,6 +135,10 @@ class Link:
         self.journal.note(f"{event.value}: {after.value}", now)
         return True
 
+    def downtime(self, now: float) -> str:
+        """How long the member could not be reached, in words."""
+        return _duration(now - self.down_since)
+
     @property
     def is_up(self) -> bool:
         return self.state in (State.CONNECTED, State.DOUBTED)
@@ -202,3 +206,9 @@ class Link:
             and now - self.rx_grew < PASSIVE_REPLY
             and self.heard < asked
         )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.0f} h"

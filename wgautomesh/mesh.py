@@ -166,6 +166,12 @@ class Mesh:
                 self._prove_all(now)
         return self._take()
 
+    def mapped(self, endpoints: tuple[Endpoint, ...], now: float) -> list[Effect]:
+        """Our router opened ports, and these endpoints lead here now."""
+        self.standpoint.mapped = endpoints
+        self._herald.announce(now)
+        return self._take()
+
     def woke(self, now: float) -> list[Effect]:
         """We were suspended: no session can be taken for granted."""
         for link in self.links.values():
@@ -294,6 +300,7 @@ class Mesh:
             if link is None:
                 continue
             link.nat = record.nat
+            link.candidates.withdraw(route.endpoint for route in record.routes if route.kind is Kind.MAPPED)
             source = sender.member.key
             self._offer(
                 link,
@@ -362,7 +369,6 @@ class Mesh:
     def _came_up(self, link: Link, now: float) -> None:
         """The link works now: note where, tell the operator, and talk."""
         origin = link.candidates.get(link.endpoint) if link.endpoint else None
-        took = now - link.down_since
         if link.endpoint:
             link.candidates.confirm(link.endpoint, now)
         link.proved_alive(now)
@@ -376,7 +382,7 @@ class Mesh:
         if origin and origin.kind is Kind.CONFIGURED and origin.source is None:
             how = link.member.origin
         agent = "" if link.agent else "; its agent does not answer"
-        text = f"connected at {link.endpoint} after {_duration(took)} (learned from {how}){agent}"
+        text = f"connected at {link.endpoint} after {link.downtime(now)} (learned from {how}){agent}"
         self._say(Level.INFO, link, text)
         self._out.append(Save())
         self.gossip.greet(link, now)
@@ -442,9 +448,3 @@ class Mesh:
         effects = list(self._out)
         self._out.clear()
         return effects
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.0f} h"

@@ -17,7 +17,7 @@ from .candidates import MAX_CANDIDATES, Candidate
 from .effects import Change, Effect, Level, Look, Readd, Resolve, Say, Send
 from .gossip import Gossip
 from .link import MISSED_INTERVAL, MISSES_TO_DOUBT, MISSES_TO_SILENCE, PROBE_INTERVAL, Event, Link, State
-from .messages import Hello, Kind, Nat
+from .messages import Hello, Kind, Nat, Record
 from .reasons import circumstances, reason
 from .standpoint import Standpoint
 from .values import Device, Endpoint, HostPort, Key, Peer
@@ -92,7 +92,8 @@ class Pursuit:
                 attempt.reset()
             order = self._order(link)
             trying = link.state is State.TRYING and attempt.target is not None
-            if trying and order and attempt.is_trying(order[0], now):
+            again = not known and attempt.is_trying(candidate, now)  # shots so far came too early
+            if trying and order and attempt.is_trying(order[0], now) and not again:
                 attempt.queue(order[1:])
             elif trying and not attempt.may_restart(candidate.source):
                 attempt.append(candidate)
@@ -224,7 +225,7 @@ class Pursuit:
             self._end_round(link, peer, now)
         elif attempt.next_shot > now + 0.001:
             pass  # the next candidate's turn, but too soon after the last shot
-        elif attempt.yields(link.rx_bytes):
+        elif attempt.yields(link.rx_bytes, only_they_get_through=self._only_ours_is_open(link)):
             attempt.skip(now, link.rx_bytes)
             self.hello(link, now)
         elif attempt.target:
@@ -257,7 +258,7 @@ class Pursuit:
     def _end_round(self, link: Link, peer: Peer | None, now: float) -> None:
         attempt = link.attempt
         record = self._gossip.book.get(link.member.key)
-        natted = record is None or record.nat is not Nat.OPEN
+        natted = record is None or (record.nat is not Nat.OPEN and not has_opened_port(record))
         if (attempt.rounds + 1) % QUIET_ROUNDS == 0 and link.introduced and natted:
             self._readd(link, peer, None)
             attempt.be_quiet(now)
@@ -293,6 +294,11 @@ class Pursuit:
             peer = Peer(link.member.key, keepalive=KEEPALIVE, allowed_ips=link.member.networks)
         self._out.append(Readd(replace(peer, endpoint=endpoint, handshake=0, rx_bytes=0, tx_bytes=0)))
 
+    def _only_ours_is_open(self, link: Link) -> bool:
+        """Whether a router lets everybody in to us, and none does to the member."""
+        ours, theirs = self._gossip.book.get(self._gossip.own), self._gossip.book.get(link.member.key)
+        return has_opened_port(ours) and not has_opened_port(theirs)
+
     def _order(self, link: Link) -> list[Candidate]:
         """What is worth trying, best first."""
         record = self._gossip.book.get(link.member.key)
@@ -303,3 +309,8 @@ class Pursuit:
 
     def _say(self, level: Level, link: Link, text: str) -> None:
         self._out.append(Say(level, f"{link.member} {text}", link.member.key))
+
+
+def has_opened_port(record: Record | None) -> bool:
+    """Whether the member's router lets everybody in to it."""
+    return record is not None and any(route.kind is Kind.MAPPED for route in record.routes)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from .gossip import Gossip
 from .link import Link, State
-from .messages import Nat
+from .messages import Kind, Nat
 from .standpoint import Standpoint
 from .values import HostPort, Key
 
@@ -27,6 +27,7 @@ class Circumstances:
     company: bool = True  # another member is connected, and its agent answers
     clock_back: float = 0.0  # by how much our wall clock went back
     behind_two_nats: bool = False  # our router mapped a port, and stands behind another NAT
+    opened: bool = False  # our router opened a port to everybody
 
 
 def circumstances(
@@ -39,6 +40,7 @@ def circumstances(
         any(link.is_up and link.agent for link in links.values()),
         standpoint.clock_back,
         standpoint.behind_two_nats,
+        bool(standpoint.mapped),
     )
 
 
@@ -93,7 +95,9 @@ def _nobody_reaches_it(link: Link, around: Circumstances) -> str:
 
 
 def _others_reach_it(link: Link, around: Circumstances) -> str:
-    ours, theirs = around.nat is Nat.CHANGING, link.nat is Nat.CHANGING
+    opened = around.opened or any(each.kind is Kind.MAPPED for each in link.candidates)
+    closed = not opened and Nat.OPEN not in (around.nat, link.nat)
+    ours, theirs = closed and around.nat is Nat.CHANGING, closed and link.nat is Nat.CHANGING
     if ours and around.behind_two_nats:
         return "our router's mapping ends at a second NAT: map or fix a port there, or on the other side"
     if ours and theirs:

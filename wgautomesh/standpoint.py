@@ -30,6 +30,7 @@ class Standpoint:
         self.surroundings = Surroundings()
         self.clock_back = 0.0  # s by which our wall clock went back; WireGuard's handshakes carry it
         self.behind_two_nats = False  # our router's mapping ends at a second NAT
+        self.mapped: tuple[Endpoint, ...] = ()  # ports that our router opened for us
         self._reflexive = Reflexive()
 
     def seen(self, observer: Key, endpoint: Endpoint, now: float) -> bool:
@@ -57,7 +58,8 @@ class Standpoint:
 
     def routes(self, port: int) -> list[Route]:
         """Where we can be reached, for our own record."""
-        routes = [Route(Kind.OBSERVED, endpoint) for endpoint in self._reflexive.public(self._own())]
+        routes = [Route(Kind.MAPPED, endpoint) for endpoint in self.mapped]
+        routes += [Route(Kind.OBSERVED, endpoint) for endpoint in self._reflexive.public(self._own())]
         for version in (4, 6):
             ours = [each.ip for each in self.surroundings.addresses if each.version == version]
             lan = [ip for ip in ours if not ip.is_link_local]  # those mean nothing to others

@@ -91,7 +91,7 @@ def test_old_news_is_no_news() -> None:
     assert not candidates.offer(candidate("44.128.2.1:1", confirmed=5.0))
 
 
-def test_the_order_is_lan_then_fresh_then_mapped_configured_restored() -> None:
+def test_the_order_is_lan_then_mapped_then_fresh_configured_restored() -> None:
     candidates = Candidates()
     for each in (
         candidate("44.128.2.5:1", Kind.RESTORED, 9.0, None),
@@ -105,9 +105,9 @@ def test_the_order_is_lan_then_fresh_then_mapped_configured_restored() -> None:
     order = [str(each.endpoint) for each in candidates.ordered((), ())]
     expected = [
         "192.168.1.9:1",
+        "44.128.2.3:1",
         "44.128.2.1:1",
         "44.128.2.2:1",
-        "44.128.2.3:1",
         "44.128.2.4:1",
         "44.128.2.5:1",
     ]
