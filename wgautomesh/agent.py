@@ -13,6 +13,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from random import Random, SystemRandom
+from typing import TYPE_CHECKING
 
 from .beacon import Beacons
 from .config import Config, load
@@ -36,6 +37,9 @@ from .survey import Survey
 from .tunnel import Tunnel
 from .values import Device, Endpoint, IPInterface, Key, Member
 
+if TYPE_CHECKING:
+    from .portmap.ports import Ports
+
 log = logging.getLogger(__name__)
 
 WOKE = 5.0  # s by which a wait may be too long before we conclude that we were suspended
@@ -58,6 +62,7 @@ class Agent:
             self._selector, Seal(config.secrets, "gossip"), config.gossip_port, self._hear
         )
         self._lan = discovery(self._selector, self._config, self._found)
+        self._ports: Ports | None = None
         self._notify = Notifier()
         self._observer = Observer()
         self._control = Control(
@@ -70,6 +75,7 @@ class Agent:
         self._device: Device | None = None
         self._mesh: Mesh | None = None
         self._survey = Survey(self._selector, self._network_changed, self._network_listed)
+        self._map_ports(config.upnp_forward_external_port, 0.0)
         self._keeper = Keeper(config.persist_file, self._worth_keeping)
         self._resolver: Resolver | None = None
         self._told: set[int] = set()  # signals that came
@@ -106,6 +112,8 @@ class Agent:
         if self._mesh and at > began + wait + WOKE:
             log.info("woke up after %.0f s", at - began - wait)
             self._apply(self._mesh.woke(at), at)
+            if self._ports:
+                self._ports.woke(at)
         if self._mesh and self._interface.is_open:
             self._apply(self._mesh.tick(at), at)
         device = self._interface.turn(at)
@@ -115,6 +123,8 @@ class Agent:
             self._survey.start(at)  # tells when it comes
         if self._lan:
             self._lan.tick(at)
+        if self._ports:
+            self._ports.tick(at)
         self._survey.turn(at)
         self._membership.turn(at)
         if at >= self._gossip_due:
@@ -139,6 +149,8 @@ class Agent:
             due.append(self._mesh.next_tick())
         if self._lan:
             due.append(self._lan.next_tick())
+        if self._ports:
+            due.append(self._ports.next_tick())
         return min(due)
 
     def _listen_for_signals(self) -> None:
@@ -174,10 +186,14 @@ class Agent:
             self._survey.list(at)
         self._membership.configure(config, self._membership.keep(), at)
         self._members_changed(at)
+        if config.upnp_forward_external_port != before.upnp_forward_external_port:
+            self._map_ports(config.upnp_forward_external_port, at)
         self._keeper.move(config.persist_file, at)
 
     def _stop(self) -> None:
         self._notify.stopping()
+        if self._ports:
+            self._ports.close(now())
         self._keeper.close(now())
         self._control.close()
         log.info("stopped; peers and sessions stay as they are")
@@ -232,6 +248,8 @@ class Agent:
         device, mesh = self._device, self._mesh
         if self._lan and mesh and device and device.private_key:
             self._lan.identify(Beacons(device.private_key, mesh.own, mesh.links.keys), device.listen_port)
+        if self._ports and device and device.private_key:
+            self._ports.identify(device.private_key, device.listen_port, now())
 
     def _lost(self, at: float) -> None:
         """The interface vanished."""
@@ -260,6 +278,7 @@ class Agent:
             mesh=self._mesh,
             device=self._device,
             waiting=self._interface.waiting,
+            mapping=self._ports.state() if self._ports else None,
         )
 
     # -- effects --------------------------------------------------------------------------------------
@@ -343,6 +362,8 @@ class Agent:
             self._interface.gone(at)
         if self._lan:
             self._lan.update(interfaces.values(), at)
+        if self._ports:
+            self._ports.network(self._survey.gateways, interfaces, at)
         if self._mesh:
             lans = self._lan.devices.values() if self._lan else ()
             reachable = [each for each in interfaces.values() if each.lan or each in lans]
@@ -355,6 +376,23 @@ class Agent:
     def _found(self, key: Key, endpoint: Endpoint, at: float) -> None:
         if self._mesh:
             self._apply(self._mesh.found_on_lan(key, endpoint, at), at)
+
+    def _map_ports(self, external_port: int | None, at: float) -> None:
+        """Have the router open this port; 0 is any, None closes what is open."""
+        if self._ports is None and external_port is not None:
+            from .portmap.ports import Ports  # noqa: PLC0415 - few nodes need it
+
+            self._ports = Ports(self._selector, self._opened)
+            self._survey.wants_gateways = True
+            self._identify()
+            self._survey.list(at)
+        if self._ports:
+            self._ports.wish(external_port, at)
+
+    def _opened(self, endpoints: tuple[Endpoint, ...], at: float) -> None:
+        if self._mesh:
+            self._apply(self._mesh.mapped(endpoints, at), at)
+            self._mesh.standpoint.behind_two_nats = bool(self._ports and self._ports.behind_two_nats)
 
     def _start_resolver(self) -> Resolver:
         if self._resolver is None:

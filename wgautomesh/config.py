@@ -56,7 +56,7 @@ class Config:
     persist_file: Path | None = None  # where learned endpoints are kept
     lan_discovery: bool = False  # send and believe beacons on the LAN
     lan_interfaces: tuple[str, ...] | None = None  # names and globs of devices for that; None: see watch.py
-    upnp_forward_external_port: int | None = None  # accepted; port mapping is not built yet
+    upnp_forward_external_port: int | None = None  # of the router; 0 is any, None no mapping
     dns: settings.Settings | None = None  # where else members come from
     control_socket: Path | None = None  # None: where `control.default_path` says
     notes: tuple[str, ...] = ()  # what could not be checked here

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from .interface import RETRY
 from .log import Once
-from .watch import Interface, Watch
+from .watch import Gateway, Interface, Watch
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +23,8 @@ class Survey:
         listed: Callable[[float], None],
     ) -> None:
         self.interfaces: Mapping[int, Interface] = {}  # by index
+        self.gateways: Mapping[int, Gateway] = {}  # by IP version; empty unless wanted
+        self.wants_gateways = False
         self._selector = selector
         self._changed = changed
         self._listed = listed
@@ -55,6 +57,7 @@ class Survey:
             return
         try:
             self.interfaces = self._watch.interfaces()
+            self.gateways = self._watch.gateways() if self.wants_gateways else {}
         except OSError as error:  # the answer was torn too often: containers come and go
             self._once.say("survey", f"cannot list the interfaces: {error}; trying again")
             self._due = at + RETRY

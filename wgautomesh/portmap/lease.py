@@ -106,6 +106,11 @@ class Lease:
         held = self._held
         return held.external if held and held.sure and _is_public(held.external.ip) else None
 
+    @property
+    def way(self) -> Way | None:
+        """Who keeps the mapping for us."""
+        return self._held.way if self._held else None
+
     def take(self) -> list[Action]:
         actions = list(self._out)
         self._out.clear()

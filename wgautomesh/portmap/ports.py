@@ -77,6 +77,7 @@ class _Door:
         if self.version == 4:
             self._listen(SSDP_GROUP, SSDP_PORT, self._notified)
         self.endpoint: Endpoint | None = None  # where strangers reach us, as last said
+        self.complaint: Complaint | None = None  # the last, if it still holds
         self.lease = Lease(wish, SystemRandom(), now)
         self.act(now)
 
@@ -96,10 +97,13 @@ class _Door:
                 case Opened(endpoint, way):
                     self.endpoint = endpoint
                     if endpoint and way:
+                        self.complaint = None
                         self._say_opened(endpoint, way)
                     self._ports.changed(now)
                 case Complaint(trouble, text):
+                    self.complaint = action
                     self._complain(trouble, text)
+                    self._ports.changed(now)
 
     def tick(self, now: float) -> None:
         self._helper.tick(now)
@@ -235,7 +239,7 @@ class Ports:
         self._doors: dict[int, _Door] = {}
         self._leaving: dict[int, _Door] = {}
         self._identity = b"", 0
-        self._told: tuple[Endpoint, ...] = ()
+        self._told: tuple[tuple[Endpoint, ...], bool] = (), False
         self._retry = float("inf")
 
     def identify(self, private_key: bytes, port: int, now: float) -> None:
@@ -290,9 +294,30 @@ class Ports:
     def changed(self, now: float) -> None:
         """Tell where we can be reached, if that is news."""
         endpoints = tuple(door.endpoint for door in self._doors.values() if door.endpoint)
-        if endpoints != self._told:
-            self._told = endpoints
+        if (endpoints, self.behind_two_nats) != self._told:
+            self._told = endpoints, self.behind_two_nats
             self._opened(endpoints, now)
+
+    @property
+    def behind_two_nats(self) -> bool:
+        """Whether what our router opened ends at another NAT."""
+        complaints = [door.complaint for door in self._doors.values() if door.complaint]
+        return any(each.trouble is Trouble.PRIVATE for each in complaints)
+
+    def state(self) -> str | None:
+        """How things stand with the routers, in words; None if nothing is wished."""
+        if self._external_port is None:
+            return None
+        told = [self._told_of(door) for door in self._doors.values()]
+        return "; ".join(each for each in told if each) or "no router to ask"
+
+    def _told_of(self, door: _Door) -> str:
+        if door.endpoint:
+            return f"{door.endpoint} leads here, by {door.lease.way.value}" if door.lease.way else ""
+        if door.complaint is None:
+            return f"asking {door.place.router}"
+        silent_too = door.complaint.trouble is Trouble.SILENT and self.has_other(door)
+        return "" if silent_too else door.complaint.text
 
     def has_other(self, door: _Door) -> bool:
         """Whether there is a lease beside this one."""
