@@ -63,7 +63,7 @@ venv)
 tools)
     [[ $EUID -eq 0 ]] || fail "the lab makes network namespaces and needs root: run it with sudo"
     needed=(ip:iproute2 sysctl:procps nft:nftables iptables:iptables conntrack:conntrack ping:iputils-ping
-        setpriv:util-linux wg:wireguard-tools nsd:nsd)
+        setpriv:util-linux wg:wireguard-tools nsd:nsd miniupnpd:miniupnpd-nftables)
     if ip link add wgam-probe type wireguard 2>/dev/null; then
         ip link del wgam-probe
     else

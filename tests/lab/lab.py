@@ -96,10 +96,15 @@ class Lab:
         return list(itertools.combinations([self[name] for name in names] or self.nodes.values(), 2))
 
     def configure(self, preset: Iterable[str] = ("hub",), **settings: Setting) -> None:
-        """One file for all nodes: every node a member, endpoints of `preset` only."""
+        """One file for all nodes: every node a member, endpoints of `preset` only.
+
+        Where the router opens ports, the node asks for any, unless `settings` say otherwise.
+        """
         endpoints = {name: self[name].public_endpoint() for name in preset}
         for node in self.nodes.values():
-            node.configure(self.nodes.values(), endpoints, **settings)
+            opens = node.box.above and node.box.above.gateway
+            own: dict[str, Setting] = {"upnp_forward_external_port": 0} if opens else {}
+            node.configure(self.nodes.values(), endpoints, **(own | settings))
 
     def start(self, *names: str) -> None:
         for node in [self[name] for name in names] or self.nodes.values():

@@ -18,6 +18,7 @@ PACKAGES = {  # command: Debian package
     "setpriv": "util-linux",
     "wg": "wireguard-tools",
     "nsd": "nsd",
+    "miniupnpd": "miniupnpd-nftables",
 }
 
 

@@ -41,6 +41,14 @@ class Host:
     firewall: bool = False
 
 
+class Maps(Flag):
+    """How a router opens ports for its LAN. PCP is NAT-PMP, too: miniupnpd has one switch for both."""
+
+    UPNP = auto()
+    PCP = auto()
+    ALL = UPNP | PCP
+
+
 @dataclass(frozen=True, slots=True)
 class Router:
     """A router and its LAN. A router behind a router is carrier-grade NAT.
@@ -55,6 +63,7 @@ class Router:
     accept_input: bool = False
     firewall: bool = True  # forwards inwards only what belongs to a flow from inside
     lan: IPv4Network | None = None  # None: one of its own
+    maps: Maps | None = None  # opens ports on request
     unreplied: int = 30  # s a NAT entry lives before and
     stream: int = 120  # after packets went both ways
 

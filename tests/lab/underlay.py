@@ -10,12 +10,14 @@ Every box's way up is called `eth0`, a router's LAN is the bridge `lan`. Nothing
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from pathlib import Path
 
+from .gateway import Gateway
 from .shell import LabError, Mark, Namespace
 from .topology import Host, Nat, Router, Topology, Versions
 
@@ -52,7 +54,6 @@ table inet router {
     type filter hook forward priority filter; policy FORWARD;
     ct state established,related accept
     iifname "lan" accept
-    ct status dnat accept
     meta l4proto ipv6-icmp accept
   }
 }
@@ -92,6 +93,7 @@ class Box:
     v6: IPv6Interface | None = None
     link_local: IPv6Address | None = None
     lan: Segment | None = None
+    gateway: Gateway | None = None  # a router's: what opens ports for its LAN
     below: list[Box] = field(default_factory=list)
 
     def outermost(self) -> Box:
@@ -143,6 +145,9 @@ class Underlay:
             self._holder.wait()
         for ns in reversed(self._made):
             ns.remove()
+        for box in self.boxes.values():
+            if box.gateway:
+                shutil.rmtree(box.gateway.folder, ignore_errors=True)
 
     # -- faults ---------------------------------------------------------------------------------------
 
@@ -265,6 +270,9 @@ class Underlay:
         box.ns.nft(policy.replace("FORWARD;", "drop;" if spec.firewall else "accept;"))
         if spec.nat is not Nat.NONE:
             box.ns.nft(ROUTER_NAT.replace("MASQUERADE", spec.nat.value))
+        if spec.maps:
+            box.gateway = Gateway(box.ns, spec.maps, box.name, self._mark.folder())
+            box.gateway.start()
         box.ns.run(
             "sysctl",
             "-qw",
