@@ -381,7 +381,7 @@ def test_links_that_work_are_untouched_by_a_liar(make: Callable[[int, Node], Mes
     world.run(20, until=world.connected)
     world.run(10)
     sessions = {
-        (one.name, other.name): (one.peers[other.key][1].handshake, one.endpoint(other))
+        (one.name, other.name): (one.peers[other.key].handshake, one.endpoint(other))
         for one in honest(world)
         for other in honest(world)
         if one is not other
@@ -394,7 +394,7 @@ def test_links_that_work_are_untouched_by_a_liar(make: Callable[[int, Node], Mes
         node, peer = world.nodes[one], world.nodes[other]
         link = node.mesh.links[peer.key] if node.mesh else None
         assert link and link.is_up
-        assert (node.peers[peer.key][1].handshake, node.endpoint(peer)) == (handshake, endpoint)
+        assert (node.peers[peer.key].handshake, node.endpoint(peer)) == (handshake, endpoint)
     assert {node.name: len(node.readds) for node in honest(world)} == readds
     assert not [text for node in honest(world) for _, text in node.said if "silent" in text]
 

@@ -21,11 +21,11 @@ def reconfigure(node: Node, names: tuple[str, ...]) -> None:
 def test_links_that_stay_keep_their_session() -> None:
     world = formed()
     hub, a, b = (world.nodes[name] for name in ("hub", "a", "b"))
-    handshake, readds = a.peers[b.key][1].handshake, len(a.readds)
+    handshake, readds = a.peers[b.key].handshake, len(a.readds)
     reconfigure(a, ("a", "b"))
     world.run(20)
     assert hub.key not in a.peers
-    assert a.peers[b.key][1].handshake == handshake and len(a.readds) == readds
+    assert a.peers[b.key].handshake == handshake and len(a.readds) == readds
     assert world.connected("a", "b")
 
 
@@ -62,14 +62,14 @@ def test_a_member_that_lost_an_address_keeps_its_session_and_speaks_for_it_no_mo
         node.start()
     assert world.run(20, until=world.connected) <= 5.0
     a = nodes["a"]
-    handshake = a.peers[b.key][1].handshake
-    assert ip_network(extra) in a.peers[b.key][0].allowed_ips
+    handshake = a.peers[b.key].handshake
+    assert ip_network(extra) in a.peers[b.key].peer.allowed_ips
     a.members = [replace(b, further=(other,)) if each.key == b.key else each for each in a.members]
     assert a.mesh
     a.apply(a.mesh.reconfigure(a.members, world.now))
     world.run(1)
-    assert set(a.peers[b.key][0].allowed_ips) == {ip_network(b.address), ip_network(other)}
-    assert a.peers[b.key][1].handshake == handshake and world.connected()
+    assert set(a.peers[b.key].peer.allowed_ips) == {ip_network(b.address), ip_network(other)}
+    assert a.peers[b.key].handshake == handshake and world.connected()
 
 
 def test_systemd_is_told_in_datagrams(tmp_path: Path) -> None:

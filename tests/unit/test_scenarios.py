@@ -162,11 +162,11 @@ def test_a_restarted_agent_keeps_all_sessions() -> None:
     a, b = world.nodes["a"], world.nodes["b"]
     a.stop()
     world.run(2)
-    readds, handshakes = len(a.readds), {key: s.handshake for key, (_, s) in a.peers.items()}
+    readds, handshakes = len(a.readds), {key: s.handshake for key, s in a.peers.items()}
     a.start()
     assert world.run(10, until=world.connected) <= 0.5
     assert len(a.readds) == readds
-    assert {key: s.handshake for key, (_, s) in a.peers.items()} == handshakes
+    assert {key: s.handshake for key, s in a.peers.items()} == handshakes
     assert b.state(a) is State.CONNECTED
 
 

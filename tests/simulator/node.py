@@ -1,0 +1,180 @@
+"""A node of the simulated world: the real core over the model of an interface."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface
+from random import Random
+
+from wgautomesh import messages
+from wgautomesh.effects import Admit, Change, Effect, Look, Readd, Remove, Resolve, Say, Send
+from wgautomesh.link import State
+from wgautomesh.mesh import Mesh, Past
+from wgautomesh.messages import SEAL_OVERHEAD, Answer, Hello, Message
+from wgautomesh.observer import Observer
+from wgautomesh.standpoint import Surroundings
+from wgautomesh.values import Device, Endpoint, IPAddress, Key, Member
+
+from .wire import Site, World
+from .wireguard import Interface
+
+LOOK_TAKES = 0.001  # s
+HEADERS = 28 + SEAL_OVERHEAD  # bytes: IPv4 and UDP, nonce and tag
+SOMEWHERE = Endpoint(IPv4Address("44.0.0.1"), 51820)
+PROBE_SIZE = HEADERS + len(messages.encode(Hello(2**31, 2**63, SOMEWHERE)))
+REFUSED = "refused"  # the system answers for a port nobody listens on
+MESH = IPv4Interface("10.14.0.0/16")
+
+
+@dataclass(slots=True)
+class Sums:
+    """What a node's agent sent, in datagrams and bytes (headers of IP and UDP included)."""
+
+    probes: int = 0
+    answers: int = 0
+    gossip: int = 0  # all other datagrams
+    gossip_bytes: int = 0
+    heard: int = 0  # datagrams that came
+    most: int = 0  # datagrams sent because of one that came
+
+
+class Node(Interface):
+    """`lan_ip` is its address behind its site's router."""
+
+    def __init__(
+        self, world: World, name: str, site: Site, lan_ip: IPAddress, member: Member, port: int
+    ) -> None:
+        super().__init__(world, site, lan_ip, member, port)
+        self.name, self.member = name, member
+        self.members: Sequence[Member] = []
+        self.mesh: Mesh | None = None
+        self.said: list[tuple[float, str]] = []
+        self.sent: list[tuple[float, str, object]] = []  # when, to whom, message
+        self.readds: list[tuple[float, Key]] = []
+        self.sums = Sums()
+        self.look_due: float | None = None
+        self.has_agent = True
+        self.observer = Observer()
+        self.past = Past()
+        self._armed = float("inf")
+        site.nodes[lan_ip] = self
+        world.by_key[self.key] = self
+
+    # -- the agent ------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        rng = Random(self.world.rng.random())
+        now = self.world.now
+        self.mesh = Mesh(self.key, self.members, rng=rng, now=now, past=self.past)
+        self._armed = float("inf")
+        self.mesh.network(self.surroundings(), now)
+        self._look()
+
+    def stop(self, *, forget: bool = False) -> None:
+        """Stop the agent; `forget` the interface as well."""
+        if self.mesh:
+            self.past = self.mesh.memory()
+        self.mesh = None
+        if forget:
+            self.peers.clear()
+
+    def state(self, other: Node) -> State | None:
+        return self.mesh.links[other.key].state if self.mesh else None
+
+    def endpoint(self, other: Node) -> Endpoint | None:
+        return self.peers[other.key].endpoint if other.key in self.peers else None
+
+    def surroundings(self) -> Surroundings:
+        return Surroundings((IPv4Interface(f"{self.lan_ip}/24"),), (MESH,))
+
+    def do(self, event: Callable[[Mesh], list[Effect]]) -> None:
+        """Bring an event to the core and carry out what it wants."""
+        if self.mesh:
+            self.apply(event(self.mesh))
+
+    def apply(self, effects: Sequence[Effect]) -> None:  # noqa: PLR0912 - a list of effects
+        now = self.world.now
+        if effects and self.mesh and self.world.trace:
+            self.observer.watch(self.mesh.links, effects, now)
+        for effect in effects:
+            match effect:
+                case Send(member, message):
+                    if self.world.trace:
+                        self.sent.append((now, str(member.name), message))
+                    self.send(member.key, message, self._weigh(message))
+                case Look():
+                    if self.look_due is None:
+                        self.look_due = now
+                        self.world.at(now + LOOK_TAKES, self._look)
+                case Admit(peer):
+                    self.add(peer)
+                case Change(key, endpoint, keepalive, allowed_ips, replaced):
+                    kept = () if replaced else self.peers[key].peer.allowed_ips
+                    self.change(key, kept + allowed_ips, endpoint, keepalive)
+                case Readd(peer):
+                    self.readds.append((now, peer.key))
+                    self.readd(peer)
+                case Remove(key):
+                    self.peers.pop(key, None)
+                case Say(_, text):
+                    if self.world.trace:
+                        self.said.append((now, text))
+                case Resolve():
+                    pass
+        self._arm()
+
+    def _weigh(self, message: Message) -> int:
+        """The size of the datagram, which is counted."""
+        sums = self.sums
+        if isinstance(message, Hello):
+            sums.probes += 1
+            return PROBE_SIZE
+        if isinstance(message, Answer):
+            sums.answers += 1
+            return PROBE_SIZE
+        size = HEADERS + len(messages.encode(message))
+        sums.gossip += 1
+        sums.gossip_bytes += size
+        return size
+
+    def _look(self) -> None:
+        self.look_due = None
+        if self.mesh:
+            self.apply(self.mesh.device(self.wireguard(), self.world.now))
+
+    def wireguard(self) -> Device:
+        return self.device(f"wg-{self.name}")
+
+    def _arm(self) -> None:
+        mesh = self.mesh
+        if mesh:
+            due = mesh.next_tick()
+            if due < self._armed:
+                self._armed = due
+                self.world.at(due, self._tick, mesh, due)
+
+    def _tick(self, mesh: Mesh, due: float) -> None:
+        if due != self._armed or mesh is not self.mesh:
+            return
+        self._armed = float("inf")
+        self.apply(mesh.tick(self.world.now) if mesh.next_tick() <= self.world.now else ())
+
+    def deliver(self, sender: Key, payload: object) -> None:
+        mesh, now = self.mesh, self.world.now
+        address = self.world.by_key[sender].member.address
+        if payload is REFUSED:
+            if mesh:
+                self.apply(mesh.refused(address, now))
+        elif mesh:
+            message: Message | None = payload  # type: ignore[assignment]
+            if self.world.codec:
+                message = messages.decode(messages.encode(payload))  # type: ignore[arg-type]
+            assert message is not None
+            effects = mesh.receive(address, message, now)
+            self.sums.heard += 1
+            if effects:
+                self.sums.most = max(self.sums.most, sum(isinstance(each, Send) for each in effects))
+            self.apply(effects)
+        elif self.has_agent:
+            self.send(sender, REFUSED)

@@ -1,0 +1,187 @@
+"""The clock, the wires and the routers of a simulated world. All chance comes from one seed."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Callable
+from random import Random
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from wgautomesh.link import State
+from wgautomesh.values import Endpoint, IPAddress, Key
+
+if TYPE_CHECKING:
+    from .node import Node
+
+NAT_TIMEOUT = 120.0  # s
+LAN_DELAY = 0.0005  # s
+NEAREST, MEAN_DISTANCE = 0.2, 0.5214  # of the mean delay; of two random places in a square with side 1
+
+
+class Packet(NamedTuple):
+    kind: str  # initiation, response or data
+    sender: Key
+    number: int = 0
+    session: int = 0
+    payload: object = None
+    size: int = 148  # bytes
+
+
+class World:
+    """The clock, the wires between nodes, and the list of what is to come.
+
+    `one_way` is the delay (s) of every wire; with `spread`, places lie on a plain and it is the mean.
+    With `codec` each message is encoded and decoded on its way; without, it is handed over as it is.
+    With `trace` every node keeps all it sent and said.
+    """
+
+    def __init__(
+        self,
+        seed: int = 1,
+        *,
+        one_way: float = 0.01,
+        loss: float = 0.0,
+        spread: bool = False,
+        codec: bool = True,
+        trace: bool = True,
+    ) -> None:
+        self.rng = Random(seed)
+        self.now = 1000.0
+        self.one_way = one_way
+        self.loss = loss
+        self.spread = spread
+        self.codec = codec
+        self.trace = trace
+        self.nodes: dict[str, Node] = {}
+        self.by_key: dict[Key, Node] = {}
+        self.sites: dict[IPAddress, Site] = {}
+        self.dropped: set[tuple[str, str]] = set()  # one-way cuts between nodes, by name
+        self.parts: dict[str, int] = {}  # the network is in pieces: which one a node lies in
+        self.events = 0  # that have happened
+        self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._order = itertools.count()
+        self.numbers = itertools.count(1)
+
+    def at(self, when: float, do: Callable[..., None], *args: Any) -> None:
+        heapq.heappush(self._events, (max(when, self.now), next(self._order), do, args))
+
+    def run(self, seconds: float, until: Callable[[], bool] | None = None) -> float:
+        """Let time pass, `until` something holds; returns the seconds that passed."""
+        began = self.now
+        end = began + seconds
+        events = self._events
+        while events and events[0][0] <= end:
+            if until and until():
+                return self.now - began
+            self.now, _, do, args = heapq.heappop(events)
+            self.events += 1
+            do(*args)
+        if not (until and until()):
+            self.now = end
+        return self.now - began
+
+    def carry(self, source: Endpoint, to: Endpoint, packet: Packet, sender: Node) -> None:
+        """A packet leaves a site for a public address."""
+        site = self.sites.get(to.ip)
+        if site is None or (self.loss and self.rng.random() < self.loss):
+            return
+        self.at(self.now + self.delay(sender.site, site), site.receive, source, to, packet, sender)
+
+    def delay(self, one: Site, other: Site) -> float:
+        """Seconds on the way between two sites."""
+        if not self.spread:
+            return self.one_way
+        distance = math.dist(one.place, other.place)
+        return self.one_way * (NEAREST + (1 - NEAREST) * distance / MEAN_DISTANCE)
+
+    def is_cut(self, sender: Node, receiver: Node) -> bool:
+        """Whether nothing gets from one to the other."""
+        if self.dropped and (sender.name, receiver.name) in self.dropped:
+            return True
+        return bool(self.parts) and self.parts.get(sender.name) != self.parts.get(receiver.name)
+
+    def connected(self, *names: str) -> bool:
+        """Whether all the nodes named (else all) have each other up."""
+        nodes = [self.nodes[name] for name in names] or list(self.nodes.values())
+        return all(
+            one.state(other) is State.CONNECTED for one in nodes for other in nodes if one is not other
+        )
+
+
+class Site:
+    """One public address, with nothing or a NAT (preserving, symmetric) before the nodes behind it."""
+
+    def __init__(self, world: World, public: IPAddress, nat: str = "none") -> None:
+        self.world = world
+        self.public = public
+        self.nat = nat
+        self.place = (world.rng.random(), world.rng.random()) if world.spread else (0.0, 0.0)
+        self.nodes: dict[IPAddress, Node] = {}
+        self.table: dict[tuple[Endpoint, Endpoint], tuple[int, float]] = {}  # inside, outside: port, used
+        self.opened: dict[int, Endpoint] = {}  # ports that lead to a node, from anywhere
+        self._inside: dict[tuple[int, Endpoint], Endpoint] = {}  # by port and outside; may be out of date
+
+    def send(self, node: Node, to: Endpoint, packet: Packet) -> None:
+        if to.ip in self.nodes:
+            neighbour = self.nodes[to.ip]
+            source = Endpoint(node.lan_ip, node.port)
+            if to.port == neighbour.port:
+                self.world.at(self.world.now + LAN_DELAY, neighbour.arrived, source, packet, node)
+        elif to.ip == self.public:
+            return  # no hairpin
+        elif self.nat == "none":
+            self.world.carry(node.outside(), to, packet, node)
+        else:
+            port = self._map(Endpoint(node.lan_ip, node.port), to)
+            self.world.carry(Endpoint(self.public, port), to, packet, node)
+
+    def receive(self, source: Endpoint, to: Endpoint, packet: Packet, sender: Node) -> None:
+        if to.ip != self.public:
+            return  # the address changed while the packet was under way
+        if self.nat == "none":
+            for node in self.nodes.values():
+                if to.port == node.port:
+                    node.arrived(source, packet, sender)
+            return
+        inside = self._inside.get((to.port, source))
+        known = self.table.get((inside, source)) if inside else None
+        if inside and known and known[0] == to.port and self.world.now - known[1] < NAT_TIMEOUT:
+            self.table[inside, source] = (to.port, self.world.now)
+            self.nodes[inside.ip].arrived(source, packet, sender)
+        elif to.port in self.opened:
+            inside = self.opened[to.port]
+            self._enter(inside, source, to.port)  # answers leave from there
+            self.nodes[inside.ip].arrived(source, packet, sender)
+
+    def move(self, public: IPAddress) -> None:
+        """The provider gives another address."""
+        del self.world.sites[self.public]
+        self.public = public
+        self.world.sites[public] = self
+        self.table.clear()
+        self._inside.clear()
+
+    def _map(self, inside: Endpoint, outside: Endpoint) -> int:
+        known = self.table.get((inside, outside))
+        if known and self.world.now - known[1] < NAT_TIMEOUT:
+            port = known[0]
+        elif self.nat == "symmetric" or self._is_taken(inside):
+            port = self.world.rng.randrange(1024, 65536)
+        else:
+            port = inside.port
+        self._enter(inside, outside, port)
+        return port
+
+    def _enter(self, inside: Endpoint, outside: Endpoint, port: int) -> None:
+        self.table[inside, outside] = (port, self.world.now)
+        self._inside[port, outside] = inside
+
+    def _is_taken(self, inside: Endpoint) -> bool:
+        """Whether another node behind this router has the port already."""
+        if len(self.nodes) < 2:
+            return False
+        return any(
+            port == inside.port and other.ip != inside.ip for (other, _), (port, _) in self.table.items()
+        )
