@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from tests.kernel import __main__ as lane
 from tests.kernel.__main__ import ENDED, MODULE, CannotBootError, boot, kernel_image
+from tests.kernel.luggage import VERSION, pack
 
 
 def install(root: Path, version: str, *, age: float, module: bool = True) -> Path:
@@ -64,3 +66,14 @@ def test_the_inner_exit_code_is_the_lanes_and_its_output_is_shown(
 def test_a_machine_that_dies_underway_is_a_failure_with_its_last_words() -> None:
     with pytest.raises(CannotBootError, match="out of memory"):
         boot(["/bin/sh", "-c", "echo out of memory; exit 0"])
+
+
+def test_the_luggage_has_an_interpreter_its_environment_and_the_code(tmp_path: Path) -> None:
+    pack(lane.REPOSITORY, tmp_path / "luggage.tar")
+    with tarfile.open(tmp_path / "luggage.tar") as packed:
+        names = set(packed.getnames())
+    library = f"lib/{VERSION}"
+    assert {f"base/bin/{VERSION}", f"base/{library}/os.py"} <= names
+    assert {f"python/{library}/site-packages/{each}" for each in ("msgpack", "pytest", "pyroute2")} <= names
+    assert {"repository/wgautomesh/mesh.py", "repository/tests/kernel/test_mesh.py"} <= names
+    assert not {f"base/{library}/ensurepip", f"python/{library}/site-packages/mypy"} & names
