@@ -12,10 +12,11 @@ from typing import Protocol
 
 import pytest
 
-from ..lab import evidence, lab, topology
+from ..lab import evidence, lab
 from ..lab.conftest import EVIDENCE, FAILURE, FIGURES
 from ..lab.lab import Lab
 from ..lab.node import Node
+from ..lab.topology import Host, Router, Topology
 from ..lab.wg import has_kernel_module
 
 POLL = 0.25  # s between two looks at what is waited for: a look costs up to 0.1 s of an emulated processor
@@ -27,6 +28,11 @@ ONLY_NET_ADMIN = (
     *("setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups", "--no-new-privs"),
     *("--inh-caps", "-all,+net_admin", "--ambient-caps", "-all,+net_admin"),
     *("--bounding-set", "-all,+net_admin"),
+)
+
+
+MESH = Topology(
+    (Host("hub"), Router("north", (Host("alice"),)), Router("south", (Host("bob"), Host("carol"))))
 )
 
 
@@ -72,15 +78,19 @@ def printed(request: pytest.FixtureRequest) -> Printed:
 
 
 @pytest.fixture
-def pair(request: pytest.FixtureRequest) -> Iterator[Lab]:
-    """A hub and two nodes behind NATs, connected; their agents are unprivileged but for CAP_NET_ADMIN.
+def mesh(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """A hub, and alice and bob behind NATs of their own, with carol on bob's LAN, connected.
+
+    All agents are unprivileged but for CAP_NET_ADMIN.
 
     Every test that asks gets the same, until one fails or leaves an agent stopped.
     """
     shared = request.config.stash[SHARED]
     if shared.lab is None:
-        shared.lab = Lab(topology.pair()).__enter__()
+        shared.lab = Lab(MESH).__enter__()
         _start_unprivileged(shared.lab)
+        seconds = shared.lab.until_meshed(within=WAIT)
+        request.getfixturevalue("printed")("four nodes, from simultaneous start", seconds)
     shared.lab.until_meshed(within=WAIT)
     yield shared.lab
     failure = request.node.stash.get(FAILURE, None)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..lab import topology
 from ..lab.lab import Lab
-from ..lab.topology import Host, Router, Topology
+from ..lab.topology import Topology
 from ..lab.wg import KeyPair
 from .conftest import NET_ADMIN, NOBODY, ONLY_NET_ADMIN, WAIT, Printed, until_reached
 
@@ -17,15 +17,10 @@ PRESHARED = "L8Jq3T0Gd0nTg6yrJxgQjYyQ0a2mYh4hJxKbqQ2cO1o="
 GUEST_NETWORK = "10.99.0.0/24"
 
 
-def test_nodes_behind_two_nats_meet_and_a_lan_pair_meets_on_its_lan(lab_of: LabOf, printed: Printed) -> None:
-    home = Router("home", (Host("carol"), Host("dave")))
-    lab = lab_of(Topology((Host("hub"), Router("north", (Host("alice"),)), home)))
-    lab.configure()
-    lab.start()
-    printed("four nodes, from simultaneous start", lab.until_meshed(within=WAIT))
-    lab.check_pings()
-    paths = {(one.name, other.name): lab.path(one, other) for one, other in lab.pairs()}
-    assert paths.pop(("carol", "dave")) == "LAN"
+def test_nodes_behind_two_nats_meet_and_a_lan_pair_meets_on_its_lan(mesh: Lab) -> None:
+    mesh.check_pings()
+    paths = {(one.name, other.name): mesh.path(one, other) for one, other in mesh.pairs()}
+    assert paths.pop(("bob", "carol")) == "LAN"
     assert set(paths.values()) == {"direct"}
 
 
@@ -64,45 +59,43 @@ def test_what_others_gave_the_interface_survives_a_run_and_a_restart(lab_of: Lab
     assert [getattr(after, name) for name in kept] == [getattr(before, name) for name in kept]
 
 
-def test_an_agent_needs_no_privilege_but_cap_net_admin(pair: Lab) -> None:
-    pair.check_pings()
-    assert pair.path(pair["alice"], pair["bob"]) == "direct"
-    for node in pair.nodes.values():
+def test_an_agent_needs_no_privilege_but_cap_net_admin(mesh: Lab) -> None:
+    for node in mesh.nodes.values():
         assert node.agent
         status = Path("/proc", str(node.agent.pid), "status").read_text()
         has = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
         assert has["Uid"].split() == [str(NOBODY)] * 4
         assert {int(has[each], 16) for each in ("CapEff", "CapPrm", "CapBnd")} == {NET_ADMIN}
-    alice = pair["alice"]
+    alice = mesh["alice"]
     assert alice.stop() == 0
     assert alice.state.stat().st_uid == NOBODY
     alice.start(through=ONLY_NET_ADMIN)
 
 
-def test_a_node_whose_routers_public_address_changes_is_found_again(pair: Lab, printed: Printed) -> None:
-    alice, bob = pair["alice"], pair["bob"]
+def test_a_node_whose_routers_public_address_changes_is_found_again(mesh: Lab, printed: Printed) -> None:
+    alice, bob = mesh["alice"], mesh["bob"]
     before = alice.endpoint(bob)
-    pair.net.renumber("south")
-    printed("reached at the new address", until_reached(pair, alice, bob))
+    mesh.net.renumber("south")
+    printed("reached at the new address", until_reached(mesh, alice, bob))
     assert alice.endpoint(bob) not in (None, before)
-    assert pair.path(alice, bob) == "direct"
+    assert mesh.path(alice, bob) == "direct"
 
 
-def test_an_interface_deleted_and_made_anew_is_back_in_the_mesh(pair: Lab, printed: Printed) -> None:
-    alice = pair["alice"]
+def test_an_interface_deleted_and_made_anew_is_back_in_the_mesh(mesh: Lab, printed: Printed) -> None:
+    alice = mesh["alice"]
     alice.wg.delete()
-    pair.until(lambda: alice.says("is gone"), within=WAIT, what="alice notices that its interface is gone")
+    mesh.until(lambda: alice.says("is gone"), within=WAIT, what="alice notices that its interface is gone")
     assert alice.runs()
     alice.wg.create()
-    for other in (pair["hub"], pair["bob"]):
-        printed(f"{other.name} reached after the interface was made anew", until_reached(pair, alice, other))
+    for other in (mesh["hub"], mesh["bob"]):
+        printed(f"{other.name} reached after the interface was made anew", until_reached(mesh, alice, other))
 
 
-def test_a_reborn_node_finds_its_peer_from_the_state_file_alone(pair: Lab, printed: Printed) -> None:
-    alice, bob, hub = pair["alice"], pair["bob"], pair["hub"]
+def test_a_reborn_node_finds_its_peer_from_the_state_file_alone(mesh: Lab, printed: Printed) -> None:
+    alice, bob, hub = mesh["alice"], mesh["bob"], mesh["hub"]
     where = alice.endpoint(bob)
     assert where
-    pair.until(
+    mesh.until(
         lambda: alice.state.exists() and where in alice.state.read_text(),
         within=WAIT,
         what="alice has saved where bob is",
@@ -111,6 +104,10 @@ def test_a_reborn_node_finds_its_peer_from_the_state_file_alone(pair: Lab, print
     hub.wg.delete()
     alice.kill()
     alice.recreate_interface()
-    pair.net.flush_nat("north")  # or bob's own packets would still get in through the old mapping
+    mesh.net.flush_nat("north")  # or bob's own packets would still get in through the old mapping
     alice.start(through=ONLY_NET_ADMIN)
-    printed("found from the state file", until_reached(pair, alice, bob))
+    printed("found from the state file", until_reached(mesh, alice, bob))
+    hub.wg.create()
+    hub.start(through=ONLY_NET_ADMIN)
+    for other in (alice, bob, mesh["carol"]):
+        until_reached(mesh, hub, other)

@@ -36,36 +36,36 @@ def refusals() -> int:
     return run(["dmesg"]).count("Invalid handshake initiation")
 
 
-def test_a_clock_set_a_day_forward_makes_no_live_peer_re_added(pair: Lab) -> None:
-    before = received(pair)
-    pinging = pair["alice"].pinging(pair["bob"])
-    set_clock(pair, +1)
+def test_a_clock_set_a_day_forward_makes_no_live_peer_re_added(mesh: Lab) -> None:
+    before = received(mesh)
+    pinging = mesh["alice"].pinging(mesh["bob"])
+    set_clock(mesh, +1)
     end = time.monotonic() + WATCHED
     while time.monotonic() < end:
-        after = received(pair)
+        after = received(mesh)
         assert after.keys() == before.keys()
         assert all(after[peer] >= before[peer] for peer in before)
         before = after
         time.sleep(0.5)
     assert pinging.stop().lost == []
-    assert all(one.link(other) and other.link(one) for one, other in pair.pairs())
+    assert all(one.link(other) and other.link(one) for one, other in mesh.pairs())
 
 
 def test_who_lost_its_sessions_is_let_in_again_though_the_clock_went_back_a_day(
-    pair: Lab, printed: Printed
+    mesh: Lab, printed: Printed
 ) -> None:
     """Made anew, alice's interface shakes hands with timestamps a day older than the others have seen.
 
     This stands for sessions that expire, which takes 180 s: both leave alice without any, and the others with
     her last timestamp. `expiry.py` waits it out.
     """
-    alice, bob, hub = pair["alice"], pair["bob"], pair["hub"]
+    alice, bob, hub = mesh["alice"], mesh["bob"], mesh["hub"]
     let_wireguard_speak()
     before = refusals()
-    set_clock(pair, -2)  # a day before her handshakes, even if the test above has just made it a day later
+    set_clock(mesh, -2)  # a day before her handshakes, even if the test above has just made it a day later
     alice.recreate_interface()
     for other in (hub, bob):
-        printed(f"{other.name} reached after a day back", until_reached(pair, alice, other))
-    pair.check_pings()
+        printed(f"{other.name} reached after a day back", until_reached(mesh, alice, other))
+    mesh.check_pings()
     assert refusals() > before  # else nothing stood in the way, and nothing was overcome
     hub.stop()  # bob and the hub have yet to refuse each other's renewals: no mesh for another test
