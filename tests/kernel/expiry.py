@@ -5,6 +5,7 @@ python -m tests.kernel tests/kernel/expiry.py
 
 from __future__ import annotations
 
+import itertools
 import time
 
 from ..lab.lab import Lab
@@ -19,7 +20,7 @@ RECOVERY = 30.0  # s after that
 def longest_gap(pings: Pings) -> float:
     """Seconds between two answers; one ping leaves each second, and all have left by now."""
     answered = [0, *sorted(pings.answers), pings.sent + 1]
-    return max(later - earlier for earlier, later in zip(answered, answered[1:], strict=False)) - 1.0
+    return max(later - earlier for earlier, later in itertools.pairwise(answered)) - 1.0
 
 
 def test_the_mesh_recovers_after_the_clock_went_back_a_day_and_all_sessions_expired(
