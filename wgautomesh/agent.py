@@ -7,13 +7,11 @@ that come back. Each outside thing has a module of its own; this one only connec
 from __future__ import annotations
 
 import logging
-import os
 import selectors
-import signal
 import time
 from collections.abc import Callable, Sequence
 from random import Random, SystemRandom
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from .beacon import Beacons
 from .config import Config, load
@@ -29,8 +27,9 @@ from .mesh import Mesh, Past
 from .notify import Notifier
 from .observer import Observer
 from .report import View
-from .resolver import Resolver
+from .resolver import Names
 from .seal import Seal
+from .signals import Signals
 from .standpoint import Surroundings
 from .store import Memory
 from .survey import Survey
@@ -50,6 +49,16 @@ FIXED = ("interface", "gossip_port", "control_socket")  # settings that a reload
 def now() -> float:
     """Seconds on a clock that never jumps and goes on while the machine is suspended."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Part(Protocol):
+    """Something of the agent that wants a turn by itself."""
+
+    def next_due(self) -> float:
+        """When it wants one, on the clock of `now`."""
+
+    def turn(self, now: float, /) -> None:
+        """Do what is due; sooner does no harm."""
 
 
 class Agent:
@@ -77,23 +86,22 @@ class Agent:
         self._survey = Survey(self._selector, self._network_changed, self._network_listed)
         self._map_ports(config.upnp_forward_external_port, 0.0)
         self._keeper = Keeper(config.persist_file, self._worth_keeping)
-        self._resolver: Resolver | None = None
-        self._told: set[int] = set()  # signals that came
+        self._names = Names(self._selector, self._resolved)
+        self._signals = Signals(self._selector)
         self._gossip_due = float("inf")
-        self._alive_due = 0.0
 
     # -- life -----------------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Until SIGTERM or SIGINT. Raises PermissionError with one line when rights are missing."""
-        self._listen_for_signals()
+        self._signals.listen()
         memory = self._keeper.load()
         self._past = Past(memory.endpoints, memory.added)
         self._membership.configure(self._config, memory.dns, now())
         self._control.open()
         self._notify.ready()  # waiting for the interface is part of the service
         try:
-            while not self._told & {signal.SIGTERM, signal.SIGINT}:
+            while not self._signals.end:
                 self._turn()
         finally:
             self._stop()
@@ -106,8 +114,7 @@ class Agent:
             handle: Callable[[float], None] = key.data
             handle(now())
         at = now()
-        if signal.SIGHUP in self._told:
-            self._told.discard(signal.SIGHUP)
+        if self._signals.reload():
             self._reload(at)
         if self._mesh and at > began + wait + WOKE:
             log.info("woke up after %.0f s", at - began - wait)
@@ -121,44 +128,22 @@ class Agent:
             self._see(device, at)
         elif not self._interface.is_open:
             self._survey.start(at)  # tells when it comes
-        if self._lan:
-            self._lan.tick(at)
-        if self._ports:
-            self._ports.tick(at)
-        self._survey.turn(at)
-        self._membership.turn(at)
         if at >= self._gossip_due:
             self._open_gossip(at)
-        self._keeper.turn(at)
-        self._control.tick(at)
-        if at >= self._alive_due:
-            self._notify.alive()
-            self._alive_due = at + self._notify.watchdog
+        for part in self._parts():
+            part.turn(at)
+
+    def _parts(self) -> list[Part]:
+        optional: list[Part | None] = [self._lan, self._ports]
+        always: list[Part] = [self._survey, self._membership, self._keeper, self._control, self._notify]
+        return [*filter(None, optional), *always]
 
     def _next_due(self) -> float:
-        due = [
-            self._interface.next_due(),
-            self._survey.next_due(),
-            self._membership.next_due(),
-            self._gossip_due,
-            self._keeper.next_due(),
-            self._alive_due,
-            self._control.next_due(),
-        ]
+        due = [self._interface.next_due(), self._gossip_due]
+        due += [part.next_due() for part in self._parts()]
         if self._mesh and self._interface.is_open:
             due.append(self._mesh.next_tick())
-        if self._lan:
-            due.append(self._lan.next_tick())
-        if self._ports:
-            due.append(self._ports.next_tick())
         return min(due)
-
-    def _listen_for_signals(self) -> None:
-        heard, tell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, lambda number, _: self._told.add(number))
-        self._selector.register(heard, selectors.EVENT_READ, lambda _: os.read(heard, 64))
 
     def _reload(self, at: float) -> None:
         """Read the file again and apply the difference; a broken one changes nothing."""
@@ -297,7 +282,7 @@ class Agent:
                 case Say(level, text):
                     log.log(level, "%s", text)
                 case Resolve(key, host, port):
-                    self._start_resolver().ask(key, host, port)
+                    self._names.ask(key, host, port)
                 case _:
                     self._interface.configure(effect, at)
 
@@ -394,21 +379,9 @@ class Agent:
             self._apply(self._mesh.mapped(endpoints, at), at)
             self._mesh.standpoint.behind_two_nats = bool(self._ports and self._ports.behind_two_nats)
 
-    def _start_resolver(self) -> Resolver:
-        if self._resolver is None:
-            self._resolver = Resolver()
-            self._selector.register(self._resolver, selectors.EVENT_READ, self._resolved)
-        return self._resolver
-
-    def _resolved(self, at: float) -> None:
-        for answer in self._start_resolver().answers():
-            topic = f"dns {answer.host}"
-            if answer.error:
-                self._once.say(topic, f"{answer.host} does not resolve: {answer.error}")
-            else:
-                self._once.over(topic)
-            if self._mesh and answer.endpoints:
-                self._apply(self._mesh.resolved(answer.key, answer.endpoints, at), at)
+    def _resolved(self, key: Key, endpoints: Sequence[Endpoint], at: float) -> None:
+        if self._mesh:
+            self._apply(self._mesh.resolved(key, endpoints, at), at)
 
     def _worth_keeping(self) -> Memory | None:
         if self._mesh is None:

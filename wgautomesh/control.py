@@ -66,7 +66,7 @@ class Control:
     def next_due(self) -> float:
         return self._server.next_due() if self._server else float("inf")
 
-    def tick(self, now: float) -> None:
+    def turn(self, now: float) -> None:
         if self._server:
             self._server.tick(now)
 

@@ -98,11 +98,11 @@ class Lan:
         for index, version in list(self._open):
             self._close(index, version)
 
-    def next_tick(self) -> float:
+    def next_due(self) -> float:
         return min(self._due, default=float("inf")) if self._beacons else float("inf")
 
-    def tick(self, now: float) -> None:
-        if self._beacons is None or now < self.next_tick():
+    def turn(self, now: float) -> None:
+        if self._beacons is None or now < self.next_due():
             return
         self._due = [due for due in self._due if due > now] or [now + BEACON_INTERVAL]
         for device in self.devices.values():

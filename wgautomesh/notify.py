@@ -20,6 +20,16 @@ class Notifier:
         if ours and environ.get("WATCHDOG_USEC", "").isdigit():
             self.watchdog = int(environ["WATCHDOG_USEC"]) / 2e6  # half the time we have
         self._status = ""
+        self._alive_due = 0.0
+
+    def next_due(self) -> float:
+        return self._alive_due
+
+    def turn(self, now: float) -> None:
+        """Say that the loop still turns, when it is time."""
+        if now >= self._alive_due:
+            self.alive()
+            self._alive_due = now + self.watchdog
 
     def ready(self) -> None:
         self._tell("READY=1")

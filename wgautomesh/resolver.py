@@ -3,18 +3,54 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import queue
+import selectors
 import socket
 import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+from .log import Once
 from .values import Endpoint, Key
 
 WORKERS = 4  # threads at most, so that one name whose server hangs does not hold up the others
 MAX_ADDRESSES = 8  # of one name
 MAX_OPEN = 4096  # questions; the core asks again on its next attempt
+
+
+log = logging.getLogger(__name__)
+
+
+class Names:
+    """Host names of members. What was found goes to `found`; what does not resolve is logged once."""
+
+    def __init__(
+        self,
+        selector: selectors.BaseSelector,
+        found: Callable[[Key, Sequence[Endpoint], float], None],
+    ) -> None:
+        self._selector = selector
+        self._found = found
+        self._once = Once(log)
+        self._resolver: Resolver | None = None
+
+    def ask(self, key: Key, host: str, port: int) -> None:
+        if self._resolver is None:
+            self._resolver = Resolver()
+            self._selector.register(self._resolver, selectors.EVENT_READ, self._hear)
+        self._resolver.ask(key, host, port)
+
+    def _hear(self, now: float) -> None:
+        for answer in self._resolver.answers() if self._resolver else ():
+            if answer.error:
+                self._once.say(answer.host, f"{answer.host} does not resolve: {answer.error}")
+            else:
+                self._once.over(answer.host)
+            if answer.endpoints:
+                self._found(answer.key, answer.endpoints, now)
 
 
 @dataclass(frozen=True, slots=True)

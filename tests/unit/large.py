@@ -87,7 +87,7 @@ class Loop:
             turn = time.thread_time()
             for key, _ in ready:
                 key.data(time.monotonic())
-            server.tick(time.monotonic())
+            server.turn(time.monotonic())
             self.held = max(self.held, time.thread_time() - turn)
         return time.monotonic() - began
 

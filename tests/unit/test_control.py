@@ -242,7 +242,7 @@ def test_no_folder_costs_one_line(loop: Loop, tmp_path: Path, caplog: pytest.Log
             control = control_of(loop, path, view_of(*mesh_of(1)))
         assert [record.levelname for record in caplog.records] == ["WARNING"]
         assert str(path) in caplog.text and control.next_due() == float("inf")
-        control.tick(0.0)
+        control.turn(0.0)
         control.close()
     assert (tmp_path / "file").read_text() == "in the way"
 

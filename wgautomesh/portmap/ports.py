@@ -105,12 +105,12 @@ class _Door:
                     self._complain(trouble, text)
                     self._ports.changed(now)
 
-    def tick(self, now: float) -> None:
+    def turn(self, now: float) -> None:
         self._helper.tick(now)
         self.lease.tick(now)
         self.act(now)
 
-    def next_tick(self) -> float:
+    def next_due(self) -> float:
         return min(self._helper.due, self.lease.next_tick())
 
     def woke(self, now: float) -> None:
@@ -270,19 +270,19 @@ class Ports:
         for door in list(self._doors.values()):
             door.woke(now)
 
-    def tick(self, now: float) -> None:
+    def turn(self, now: float) -> None:
         for door in [*self._doors.values(), *self._leaving.values()]:
-            if now >= door.next_tick():
-                door.tick(now)
+            if now >= door.next_due():
+                door.turn(now)
         done = [version for version, door in self._leaving.items() if not door.is_busy]
         for version in done:
             self._leaving.pop(version).close()
         if done or now >= self._retry:
             self._enter(now)
 
-    def next_tick(self) -> float:
+    def next_due(self) -> float:
         doors = [*self._doors.values(), *self._leaving.values()]
-        return min([self._retry, *(door.next_tick() for door in doors)])
+        return min([self._retry, *(door.next_due() for door in doors)])
 
     def close(self, now: float) -> None:
         """Release everything. Takes 2 s at most, and only where UPnP holds the mapping."""
