@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -37,7 +38,7 @@ def test_status_shows_how_things_are(lab_of: LabOf) -> None:
     for row in answer["peers"]:
         other = next(node for node in lab.nodes.values() if node.key == row["key"])
         assert (row["name"], row["address"]) == (other.name, other.address)
-        assert row["endpoint"] == carol.endpoint(other)
+        assert re.sub("%[0-9]+", "", row["endpoint"]) == carol.endpoint(other)  # `wg` knows no link there
         assert row["path"] == lab.path(carol, other)
         assert row["state"] == "connected" and row["agent"] and not row["reason"]
         assert row["rtt"] < 0.2 and row["heard"] < 10 and row["rx_bytes"] and row["tx_bytes"]
