@@ -118,16 +118,15 @@ def boot(machine: list[str]) -> int:
 
 def _show(lines: Iterable[str]) -> tuple[int | None, str]:
     """Print what the machine says; the exit code in it, if there is one, and its last line before that."""
-    code, last = None, ""
+    last = ""
     for line in lines:
         shown = line.replace(str(INSIDE / "repository"), str(REPOSITORY))
         if shown.startswith(ENDED):
-            code = int(shown.removeprefix(ENDED))
-            continue
+            return int(shown.removeprefix(ENDED)), last  # a machine that does not switch itself off is killed
         sys.stdout.write(shown)
         sys.stdout.flush()
         last = shown.strip() or last
-    return code, last
+    return None, last
 
 
 def main() -> int:
