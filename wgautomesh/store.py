@@ -59,17 +59,7 @@ class Store:
         """
         if self._foreign:
             raise FileExistsError(errno.EEXIST, "there is a file of somebody else's in its place")
-        state: dict[str, Any] = {
-            "version": VERSION,
-            "added": sorted(key_text(key) for key in memory.added),
-            "endpoints": {
-                key_text(key): [str(each) for each in kept[:MAX_ENDPOINTS]]
-                for key, kept in sorted(memory.endpoints.items())
-            },
-        }
-        if memory.dns:
-            state["dns"] = to_state(memory.dns)
-        data = json.dumps(state, indent=1).encode() + b"\n"
+        data = _format(memory)
         temporary = self._path.with_name(self._path.name + ".new")
         try:
             _write(temporary, data)
@@ -111,6 +101,20 @@ def _read(path: Path) -> bytes:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "no regular file")
         return file.read(MAX_SIZE + 1)
+
+
+def _format(memory: Memory) -> bytes:
+    state: dict[str, Any] = {
+        "version": VERSION,
+        "added": sorted(key_text(key) for key in memory.added),
+        "endpoints": {
+            key_text(key): [str(each) for each in kept[:MAX_ENDPOINTS]]
+            for key, kept in sorted(memory.endpoints.items())
+        },
+    }
+    if memory.dns:
+        state["dns"] = to_state(memory.dns)
+    return json.dumps(state, indent=1).encode() + b"\n"
 
 
 def _parse(raw: bytes) -> Memory:

@@ -9,6 +9,8 @@ from typing import Any
 from ..values import Endpoint, key_text, parse_endpoint, parse_key
 from .zone import MAX_HOSTS, Host
 
+MAX_TTL = 2**31 - 1  # s (RFC 2181, section 8)
+
 
 @dataclass(frozen=True, slots=True)
 class Kept:
@@ -34,7 +36,10 @@ def to_state(kept: Kept) -> dict[str, Any]:
 def from_state(state: Any) -> Kept:
     """The inverse of `to_state`. ValueError, TypeError, KeyError or AttributeError for anything else."""
     hosts = tuple(_host(name, host) for name, host in list(state["hosts"].items())[:MAX_HOSTS])
-    return Kept(str(state["name"]), float(state["ttl"]), hosts)
+    ttl = state["ttl"]
+    if not isinstance(ttl, (int, float)) or not 0 <= ttl <= MAX_TTL:  # JSON knows Infinity and NaN
+        raise ValueError("no time to live")
+    return Kept(str(state["name"]), float(ttl), hosts)
 
 
 def _host(name: str, host: Any) -> Host:

@@ -103,5 +103,5 @@ def parse(said: bytes) -> UpnpAnswer:
         if not 0 < port < 65536 or lifetime < 0:
             raise ValueError("out of range")
         return UpnpAnswer(ip, port, lifetime, bool(found["made"]), str(found["url"]))
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):  # JSON knows Infinity
         return UpnpAnswer(error="its answers made the program that asks it fail")
