@@ -1,6 +1,6 @@
 # One command each. As root on Debian nothing needs to be prepared: what is missing is installed first.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-units test-unit-all test-lab test-kernel bench bench-scenarios clean
+.PHONY: help demo fuzz test test-fast test-units test-unit-all test-lab test-kernel bench bench-scenarios clean
 MAKEFLAGS += --no-print-directory
 
 VENV := .venv/dev
@@ -35,6 +35,10 @@ test-lab: .venv/tools .venv/nix $(VENV)/ready  ## agents on real interfaces behi
 
 test-kernel: .venv/tools .venv/kernel $(VENV)/ready  ## the same on the kernel's WireGuard, in a booted Debian kernel (root)
 	@$(PYTHON) -m tests.kernel
+
+fuzz: $(VENV)/ready  ## search each reader of foreign bytes for a minute (Python 3.11 to 3.13; findings: failures/fuzz)
+	@$(PYTHON) -c 'import atheris' 2>/dev/null || $(VENV)/bin/pip install -q -e '.[fuzz]'
+	@nice $(PYTHON) -m tests.fuzz $(SECONDS)
 
 bench: .venv/tools $(VENV)/ready  ## how fast, how big: a table and bench.json (root)
 	@$(PYTHON) -m tests.lab.bench
