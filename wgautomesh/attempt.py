@@ -124,11 +124,15 @@ class Attempt:
         waits = only_they_get_through or (not self.low and self.shots > 0)
         return waits and rx_bytes > self.rx_at_shot and self.skips < 3
 
+    def wait(self, now: float) -> None:
+        """The shot that is due may not leave yet."""
+        self.next_shot = now + REPEAT + self._rng.uniform(-HIGH_JITTER, HIGH_JITTER)
+
     def skip(self, now: float, rx_bytes: int) -> None:
         self.skips += 1
         self.rx_at_shot = rx_bytes
         self._last_shot = now  # news that begins the round anew must not end the other side's turn
-        self.next_shot = now + REPEAT + self._rng.uniform(-HIGH_JITTER, HIGH_JITTER)
+        self.wait(now)
 
     def rest(self, now: float) -> None:
         """A round failed: pause, longer each time."""

@@ -19,6 +19,7 @@ from .gossip import Gossip
 from .link import MISSED_INTERVAL, MISSES_TO_DOUBT, MISSES_TO_SILENCE, PROBE_INTERVAL, Event, Link, State
 from .messages import Hello, Kind, Nat, Record
 from .reasons import circumstances, reason
+from .restraint import Restraint
 from .standpoint import Standpoint
 from .values import Device, Endpoint, HostPort, Key, Peer
 
@@ -56,6 +57,7 @@ class Pursuit:
         self._out = out
         self._number = rng.randrange(2**32)
         self._cleared: set[Key] = set()  # links whose peer is to be made anew without an endpoint
+        self._restraint = Restraint()
         self._aimed: dict[Key, None] = {}  # links whose shot waits for a look at the device, in order
 
     @property
@@ -228,6 +230,8 @@ class Pursuit:
         elif attempt.yields(link.rx_bytes, only_they_get_through=self._only_ours_is_open(link)):
             attempt.skip(now, link.rx_bytes)
             self.hello(link, now)
+        elif attempt.target and not self._restraint.allows(attempt.target, now):
+            attempt.wait(now)
         elif attempt.target:
             self._readd(link, peer, attempt.target.endpoint)
             attempt.shot(now, rx_bytes=0)

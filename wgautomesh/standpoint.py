@@ -50,7 +50,7 @@ class Standpoint:
 
     def is_on_link(self, ip: IPAddress) -> bool:
         """Whether the address lies in a network that we stand on ourselves."""
-        return _within(ip, self.surroundings.addresses)
+        return _longest(ip, self.surroundings.addresses) is not None
 
     def nat(self, port: int) -> Nat:
         """The NAT before us; `port` is the one WireGuard listens on."""
@@ -73,14 +73,19 @@ class Standpoint:
         whole LAN behind it, though, and a LAN that we stand on ourselves is reached directly.
         """
         around, ip = self.surroundings, endpoint.ip
-        if refusal(endpoint, around.addresses) or _within(ip, around.mesh):
+        if refusal(endpoint, around.addresses):
             return True
-        routed = routing.owner(ip, longer_than=DEFAULT_ROUTE) is not None
-        return routed and not self.is_on_link(ip)
+        mesh, lan = _longest(ip, around.mesh), _longest(ip, around.addresses)
+        if mesh is not None:
+            return (
+                lan is None or lan <= mesh
+            )  # where both hold it, the longer prefix is the way that is taken
+        return lan is None and routing.owner(ip, longer_than=DEFAULT_ROUTE) is not None
 
     def _own(self) -> Collection[IPAddress]:
         return {each.ip for each in self.surroundings.addresses}
 
 
-def _within(ip: IPAddress, networks: Collection[IPInterface]) -> bool:
-    return any(is_in(ip, each) for each in networks)
+def _longest(ip: IPAddress, networks: Collection[IPInterface]) -> int | None:
+    """The prefix length of the narrowest of the networks that hold the address."""
+    return max((each.network.prefixlen for each in networks if is_in(ip, each)), default=None)
