@@ -28,6 +28,7 @@ from .notify import Notifier
 from .observer import Observer
 from .report import View
 from .resolver import Names
+from .routes.table import Routes
 from .seal import Seal
 from .signals import Signals
 from .standpoint import Surroundings
@@ -87,6 +88,7 @@ class Agent:
         self._map_ports(config.upnp_forward_external_port, 0.0)
         self._keeper = Keeper(config.persist_file, self._worth_keeping)
         self._names = Names(self._selector, self._resolved)
+        self._routes = Routes()
         self._signals = Signals(self._selector)
         self._gossip_due = float("inf")
 
@@ -173,6 +175,7 @@ class Agent:
         self._members_changed(at)
         if config.upnp_forward_external_port != before.upnp_forward_external_port:
             self._map_ports(config.upnp_forward_external_port, at)
+        self._route(look=False)
         self._keeper.move(config.persist_file, at)
 
     def _stop(self) -> None:
@@ -198,6 +201,7 @@ class Agent:
         if self._mesh:
             self._apply(self._mesh.device(device, at), at)
             self._notify.status(self._status(self._mesh))
+            self._route(look=False)
         if known is None or known.index != device.index or not self._gossip.is_open:
             count = len(self._mesh.links) if self._mesh else 0
             text = f"{device.name} configured: {count} members, listening on port {device.listen_port}"
@@ -357,6 +361,13 @@ class Agent:
             self._apply(self._mesh.network(around, at), at)
         self._membership.network_changed(at)
         self._members_changed(at)
+        self._route(look=True)
+
+    def _route(self, *, look: bool) -> None:
+        """`look`: routes may have changed by other hands."""
+        if self._device and self._mesh:
+            addresses = {index: each.addresses for index, each in self._survey.interfaces.items() if each.up}
+            self._routes.follow(self._config.routes, self._device, self._mesh.links, addresses, look=look)
 
     def _found(self, key: Key, endpoint: Endpoint, at: float) -> None:
         if self._mesh:

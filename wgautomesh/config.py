@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from .dnsmesh import settings
 from .peers import read_peers
@@ -41,14 +41,25 @@ _KEYS = (
     "ipv6",
     *settings.KEYS,
     "control_socket",
+    "routes",
     "peers",
 )
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 
 @dataclass(frozen=True, slots=True)
+class CommandLine:
+    """A configuration without a file: the same keys, given as options."""
+
+    table: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        return "command line"
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
-    path: Path
+    path: Path | CommandLine  # where it comes from
     interface: str  # an existing WireGuard interface
     members: tuple[Member, ...] = ()  # may contain this node itself
     gossip_port: int = 1666  # UDP, inside the mesh and on the LAN
@@ -59,23 +70,22 @@ class Config:
     upnp_forward_external_port: int | None = None  # of the router; 0 is any, None no mapping
     dns: settings.Settings | None = None  # where else members come from
     control_socket: Path | None = None  # None: where `control.default_path` says
+    routes: Literal["all"] | bool = False  # kernel routes for allowed IPs; "all": default routes too
     notes: tuple[str, ...] = ()  # what could not be checked here
 
 
 def load(
-    path: Path, environ: Mapping[str, str] = os.environ, *, running: bool
+    path: Path | CommandLine, environ: Mapping[str, str] = os.environ, *, running: bool
 ) -> tuple[Config | None, list[Mistake]]:
     """The configuration, None if nothing can be made of it, and all mistakes in it."""
     try:
-        text = path.read_bytes().decode()
+        table = _read(path) if isinstance(path, Path) else dict(path.table)
     except OSError as error:
         return None, [Mistake("", f"cannot be read: {error.strerror}", fatal=True)]
     except UnicodeDecodeError as error:
         return None, [Mistake("", f"is not UTF-8 at byte {error.start}", fatal=True)]
-    try:
-        table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: a number of thousands of digits, too
-        return None, [Mistake("", f"is not TOML: {_with_line(str(error), text)}", fatal=True)]
+        return None, [Mistake("", f"is not TOML: {error}", fatal=True)]
     reader = _Top(table, environ, running=running)
     config = reader.config(path)
     fatal = any(mistake.fatal for mistake in reader.mistakes)
@@ -91,7 +101,7 @@ class _Top(Reader):
         self._running = running
         self._notes: list[str] = []
 
-    def config(self, path: Path) -> Config:
+    def config(self, path: Path | CommandLine) -> Config:
         self.unknown(_KEYS)
         self.typed("ipv6", bool)
         return Config(
@@ -107,6 +117,7 @@ class _Top(Reader):
             upnp_forward_external_port=self._port("upnp_forward_external_port", lowest=0),
             dns=settings.read(self, running=self._running),
             control_socket=self._path("control_socket"),
+            routes=self._routes(),
             notes=tuple(self._notes),
         )
 
@@ -143,6 +154,14 @@ class _Top(Reader):
             else:
                 good.append(each)
         return tuple(good)
+
+    def _routes(self) -> Literal["all"] | bool:
+        value = self.table.get("routes", False)
+        if value is True or value == "all":
+            return True if value is True else "all"
+        if value is not False:
+            self.wrong("routes", 'is neither true nor false nor "all"')
+        return False
 
     def _port(
         self, key: str, *, default: int | None = None, lowest: int = 1, fatal: bool = False
@@ -212,6 +231,14 @@ class _Top(Reader):
         if len(raw) > MAX_SECRET_SIZE:
             self.wrong(key, f"{path} is too large for a secret", fatal=True)
         return secrets
+
+
+def _read(path: Path) -> dict[str, Any]:
+    text = path.read_bytes().decode()
+    try:
+        return tomllib.loads(text)
+    except ValueError as error:
+        raise ValueError(_with_line(str(error), text)) from None
 
 
 def _with_line(error: str, text: str) -> str:

@@ -13,7 +13,7 @@ import wgautomesh
 from wgautomesh.link import TRANSITIONS, Event, State
 
 PACKAGE = Path(wgautomesh.__file__).parent
-CORES = ("mesh", "portmap.lease")
+CORES = ("mesh", "portmap.lease", "dnsmesh.roster", "dnsmesh.members", "dnsmesh.records", "routes.plan")
 FORBIDDEN = {
     "socket",
     "selectors",

@@ -43,9 +43,9 @@ class NetlinkSocket:
     def close(self) -> None:
         self._socket.close()
 
-    def ask(self, kind: int, payload: bytes) -> bytes:
+    def ask(self, kind: int, payload: bytes, flags: int = 0) -> bytes:
         """The payload of the one answer, empty where there is only an acknowledgement."""
-        return b"".join(self._exchange(kind, NLM_F_ACK, payload))
+        return b"".join(self._exchange(kind, NLM_F_ACK | flags, payload))
 
     def dump(self, kind: int, payload: bytes) -> list[bytes]:
         """The payloads of all answers, read again while they changed in between. EAGAIN if they always do."""
