@@ -6,17 +6,18 @@ import argparse
 from pathlib import Path
 
 from . import __version__
-from .config import DEFAULT_PATH
+from .config import DEFAULT_PATH, CommandLine
 from .log import LEVELS
 
 AGENT = ""  # the command without a name
-CHECK, STATUS, EXPLAIN, GRAPH = "check", "status", "explain", "graph"
+CHECK, STATUS, EXPLAIN, GRAPH, DNS_RECORD = "check", "status", "explain", "graph", "dns-record"
 COMMANDS = {
     AGENT: "Turns an existing WireGuard interface into a full mesh.",
     CHECK: "Report every mistake in a configuration, and touch nothing.",
     STATUS: "Show how the agents on this machine stand with their peers.",
     EXPLAIN: "Tell why a peer is connected as it is, or why it is not.",
     GRAPH: "Draw the whole mesh, as its members see it.",
+    DNS_RECORD: "Print the DNS records that make this node a member, as lines of a zone file.",
 }
 EXIT = {
     AGENT: {0: "stopped as asked", 1: "a mistake in the configuration, or missing rights"},
@@ -24,6 +25,7 @@ EXIT = {
     STATUS: {0: "all peers are connected", 3: "some are not", 4: "no agent answers"},
     EXPLAIN: {0: "done", 1: "no such peer", 4: "no agent answers"},
     GRAPH: {0: "done", 1: "more than one agent, or a file that cannot be written", 4: "no agent answers"},
+    DNS_RECORD: {0: "done", 1: "no such interface, missing rights, or a name that cannot be one"},
 }
 WRONG_USAGE = 2  # argparse's own exit code
 
@@ -52,12 +54,39 @@ def _agent(to: argparse.ArgumentParser) -> None:
         "--log-level", metavar="LEVEL", help=f"{', '.join(LEVELS)}; default $WGAUTOMESH_LOG or info"
     )
     to.add_argument("--version", action="version", version=f"wgautomesh {__version__}")
+    dns = to.add_argument_group("without CONFIG, for a mesh described in DNS")
+    dns.add_argument("--dns-mesh", metavar="NAME", help="whose TXT records name the members")
+    dns.add_argument("--interface", metavar="NAME", help="the WireGuard interface")
+    dns.add_argument("--resolver", metavar="IP[:PORT]", help="instead of those in /etc/resolv.conf")
+    dns.add_argument("--gossip-secret-file", metavar="FILE", help="also switches LAN discovery on")
+    dns.add_argument("--persist-file", metavar="FILE", help="where what was learned is kept")
+    to.set_defaults(parser=to)
+
+
+def without_file(options: argparse.Namespace) -> CommandLine | None:
+    """What these options of the agent configure, None if a file does. Ends the program if they do not fit."""
+    keys = ("dns_mesh", "interface", "resolver", "gossip_secret_file", "persist_file")
+    given = {key: value for key in keys if (value := getattr(options, key)) is not None}
+    if not given:
+        return None
+    if options.config != DEFAULT_PATH:
+        options.parser.error("give either CONFIG or the options that take its place")
+    if "dns_mesh" not in given or "interface" not in given:
+        options.parser.error("--dns-mesh and --interface are needed together")
+    return CommandLine({**given, "lan_discovery": "gossip_secret_file" in given})
 
 
 def _config(to: argparse.ArgumentParser) -> None:
     to.add_argument(
         "config", metavar="CONFIG", nargs="?", type=Path, default=DEFAULT_PATH, help=f"default {DEFAULT_PATH}"
     )
+
+
+def _dns_record(to: argparse.ArgumentParser) -> None:
+    _config(to)
+    to.add_argument("--name", metavar="HOST", required=True, help="this host's name in DNS")
+    to.add_argument("--dns-mesh", metavar="NAME", help="instead of the one in CONFIG")
+    to.add_argument("--interface", metavar="NAME", help="instead of the one in CONFIG")
 
 
 def _status(to: argparse.ArgumentParser) -> None:
@@ -87,4 +116,11 @@ def _asking(to: argparse.ArgumentParser) -> None:
     )
 
 
-_ADD = {AGENT: _agent, CHECK: _config, STATUS: _status, EXPLAIN: _explain, GRAPH: _graph}
+_ADD = {
+    AGENT: _agent,
+    CHECK: _config,
+    STATUS: _status,
+    EXPLAIN: _explain,
+    GRAPH: _graph,
+    DNS_RECORD: _dns_record,
+}

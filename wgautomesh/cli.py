@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .arguments import AGENT, CHECK, COMMANDS, EXPLAIN, STATUS, WRONG_USAGE, parser
-from .config import Config, load
+from .arguments import AGENT, CHECK, COMMANDS, DNS_RECORD, EXPLAIN, STATUS, WRONG_USAGE, parser, without_file
+from .config import CommandLine, Config, load
 from .lock import Held, hold
 from .log import LEVELS, one_line, set_up
 from .reading import Mistake
@@ -27,6 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _agent(options)
     if command == CHECK:
         return check(options.config)
+    if command == DNS_RECORD:
+        return dns_record(options)
     from . import console  # noqa: PLC0415 - only for who asks; the agent needs nothing of it
 
     return {STATUS: console.status, EXPLAIN: console.explain}[command](options)
@@ -38,7 +40,7 @@ def _agent(options: argparse.Namespace) -> int:
         print(f'wgautomesh: log level "{level}" is not one of {", ".join(LEVELS)}', file=sys.stderr)
         return WRONG_USAGE
     set_up(level)
-    return serve(options.config)
+    return serve(without_file(options) or options.config)
 
 
 def check(path: Path) -> int:
@@ -57,7 +59,21 @@ def check(path: Path) -> int:
     return 0
 
 
-def serve(path: Path) -> int:
+def dns_record(options: argparse.Namespace) -> int:
+    """Print this node as records for a zone file."""
+    from .dnsmesh.command import describe  # noqa: PLC0415 - the agent needs nothing of it
+
+    try:
+        lines = describe(options)
+    except (OSError, ValueError) as error:
+        print(f"wgautomesh: {error.strerror if isinstance(error, OSError) else error}", file=sys.stderr)
+        return 1
+    for line in lines:
+        _print(line)
+    return 0
+
+
+def serve(path: Path | CommandLine) -> int:
     """Run the agent until it is told to stop."""
     config, mistakes = load(path, running=True)
     for mistake in mistakes:
@@ -95,5 +111,5 @@ def _print(text: str) -> None:
         raise SystemExit(f"wgautomesh: cannot write: {error.strerror}") from None
 
 
-def _line(path: Path, mistake: Mistake) -> str:
+def _line(path: Path | CommandLine, mistake: Mistake) -> str:
     return f"{path}: {mistake}" if mistake.where else f"{path} {mistake}"

@@ -79,7 +79,7 @@ def load(
 ) -> tuple[Config | None, list[Mistake]]:
     """The configuration, None if nothing can be made of it, and all mistakes in it."""
     try:
-        table = _read(path) if isinstance(path, Path) else dict(path.table)
+        table = dict(path.table) if isinstance(path, CommandLine) else _read(path)
     except OSError as error:
         return None, [Mistake("", f"cannot be read: {error.strerror}", fatal=True)]
     except UnicodeDecodeError as error:

@@ -120,6 +120,41 @@ def test_an_unknown_option_is_explained() -> None:
     assert run.returncode == 2 and "unrecognized arguments: --fast" in run.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--dns-mesh", "_p2p.example.com"), "--dns-mesh and --interface are needed together"),
+        (("--interface", "wg0"), "--dns-mesh and --interface are needed together"),
+        (("some.toml", "--dns-mesh", "x.example", "--interface", "wg0"), "either CONFIG or the options"),
+    ],
+)
+def test_options_in_place_of_a_file_must_be_whole(arguments: tuple[str, ...], said: str) -> None:
+    run = program(*arguments)
+    assert run.returncode == 2 and said in run.stderr
+
+
+def test_mistakes_in_options_are_named_like_those_in_a_file(tmp_path: Path) -> None:
+    secret = tmp_path / "none"
+    run = program("--dns-mesh", "no name", "--interface", "wg/0", "--gossip-secret-file", secret)
+    assert run.returncode == 1
+    for said in ('dns_mesh: "no name" is no DNS name', "interface: ", f"{secret} cannot be read"):
+        assert f"command line: {said}" in run.stderr or said in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--name", "no name"), '"no name" is no DNS name'),
+        (("--name", "a.example", "/nowhere.toml"), "/nowhere.toml cannot be read"),
+        (("--name", "a.example", "--interface", "nowg", "--dns-mesh", "b.example"), "nowg is no WireGuard"),
+    ],
+)
+def test_records_that_cannot_be_told_are_one_line(arguments: tuple[str, ...], said: str) -> None:
+    run = program("dns-record", *arguments)
+    assert (run.returncode, run.stdout, len(run.stderr.splitlines())) == (1, "", 1)
+    assert said in run.stderr
+
+
 def test_the_second_agent_of_an_interface_is_told_who_has_it(path: Path, interface: str) -> None:
     with hold(interface):
         run = program(path)

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wgautomesh.config import _KEYS, Config, load
+from wgautomesh.dnsmesh.settings import Settings
 from wgautomesh.reading import Mistake
-from wgautomesh.values import Endpoint, HostPort, Key, Member, key_text
+from wgautomesh.values import Endpoint, HostPort, Key, Member, key_text, parse_endpoint
 
 ALICE, BOB, CAROL = (Key(bytes([number]) * 32) for number in (1, 2, 3))
 
@@ -197,6 +198,67 @@ def test_no_mistake_shows_the_secret(path: Path) -> None:
     config, mistakes = running(path, text)
     assert config is None and mistakes
     assert not any("horse" in str(mistake) for mistake in mistakes)
+
+
+# -- a mesh in DNS, and routes --------------------------------------------------------------------------
+
+
+def at(text: str) -> Endpoint:
+    endpoint = parse_endpoint(text)
+    assert isinstance(endpoint, Endpoint)
+    return endpoint
+
+
+@pytest.mark.parametrize(
+    ("text", "settings"),
+    [
+        ("", Settings("_p2p.example.com")),
+        ('resolver = "10.0.0.53"', Settings("_p2p.example.com", resolver=at("10.0.0.53:53"))),
+        ('resolver = "10.0.0.53:5353"', Settings("_p2p.example.com", resolver=at("10.0.0.53:5353"))),
+        ('resolver = "[::1]:5353"', Settings("_p2p.example.com", resolver=at("[::1]:5353"))),
+        ('resolver = "::1"', Settings("_p2p.example.com", resolver=at("[::1]:53"))),
+        ("dns_port = 7\ndirect_sites = true", Settings("_p2p.example.com", 7, direct_sites=True)),
+    ],
+)
+def test_a_mesh_in_dns(path: Path, text: str, settings: Settings) -> None:
+    config, mistakes = running(path, f'interface = "wg0"\ndns_mesh = "_P2P.example.com."\n{text}')
+    assert config and not mistakes and config.dns == settings
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('dns_mesh = "no name"', "is no DNS name"),
+        ("dns_mesh = 1", "is not text but a number"),
+        ('dns_mesh = "a.example"\nresolver = "ns.example"', "is no address; write"),
+        ('dns_mesh = "a.example"\nresolver = "10.0.0.53:0"', "is no address; write"),
+        ('dns_mesh = "a.example"\ndns_port = 0', "is no port"),
+        ('resolver = "10.0.0.53"', "says nothing without dns_mesh"),
+        ('routes = "some"', "is neither true nor false"),
+        ("routes = 1", "is neither true nor false"),
+    ],
+)
+def test_mistakes_about_dns_and_routes_stop_nobody(path: Path, text: str, said: str) -> None:
+    config, mistakes = running(path, f'interface = "wg0"\n{text}')
+    assert config and not config.routes
+    assert [said in str(each) for each in mistakes] == [True]
+
+
+@pytest.mark.parametrize(("peers", "starts"), [("", False), ("peers = []", True)])
+def test_without_dnspython_one_line_says_how_to_get_it(
+    path: Path, peers: str, starts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wgautomesh.dnsmesh.settings.find_spec", lambda name: None)
+    config, mistakes = running(path, f'interface = "wg0"\ndns_mesh = "a.example"\n{peers}')
+    assert (config is not None) is starts  # with nobody else to serve, there is nothing to do
+    (mistake,) = mistakes
+    assert 'pip install "wgautomesh[dns]"' in str(mistake)
+
+
+@pytest.mark.parametrize(("text", "routes"), [("true", True), ("false", False), ('"all"', "all")])
+def test_routes(path: Path, text: str, routes: object) -> None:
+    config, mistakes = running(path, f'interface = "wg0"\nroutes = {text}')
+    assert config and not mistakes and config.routes == routes
 
 
 # -- anything at all ----------------------------------------------------------------------------------
