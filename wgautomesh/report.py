@@ -66,6 +66,7 @@ class PeerRow(TypedDict):
     agent: bool | None
     nat: str
     reason: str
+    origin: str
 
 
 class CandidateRow(TypedDict):
@@ -192,6 +193,7 @@ def peer_row(view: View, link: Link, around: Circumstances) -> PeerRow:
         "agent": link.agent if link.is_up else None,
         "nat": NATS[link.nat],
         "reason": reason(link, around),
+        "origin": link.member.origin,
     }
 
 

@@ -54,8 +54,9 @@ def explain(report: Report, style: Style, times: Mapping[float, str]) -> list[st
     """`times` tells by age when events were, as a person reads it."""
     peer = report["peer"]
     name = peer["name"] or peer["key"][:10] + "…"
+    origin = f"a member by {peer.get('origin', FILE)}"
     since = f"{peer['state']} for {span(peer['since'])}"
-    lines = wrap([style.paint(name, "bold"), peer["address"], peer["key"]], style.width)
+    lines = wrap([style.paint(name, "bold"), peer["address"], peer["key"], origin], style.width)
     lines += wrap([style.paint(since, _mark(peer)[1]), *_facts(peer)], style.width)
     if peer["reason"]:
         lines += _wrap_words(f"why: {peer['reason']}", style.width, "     ")
@@ -148,11 +149,19 @@ def _head(report: Report, style: Style) -> list[str]:
     return lines
 
 
+FILE = "the configuration"
+_ORIGINS = {FILE: "file", "DNS": "DNS", "the configuration and DNS": "both"}
+
+
 def _peers(peers: Sequence[Report], style: Style) -> list[str]:
     """One line a peer; the reason takes the place of what only a connected one has."""
     wide = style.width >= WIDE
     heads = ["NAME", "ADDRESS", "STATE" if wide else "LINK"]
     fronts = [[_name(each), each["address"], each["state"] if wide else _link(each)] for each in peers]
+    if any(each.get("origin", FILE) != FILE for each in peers):
+        heads.append("FROM")
+        for each, front in zip(peers, fronts, strict=True):
+            front.append(_ORIGINS.get(each.get("origin", FILE), "?"))
     details = ["PATH"] * wide + ["ENDPOINT", "RTT", "HEARD", "RX", "TX"]
     backs = {each["key"]: _details(each, wide) for each in peers if each["endpoint"]}
     widths = _widths([heads, *fronts]) + _widths([details, *backs.values()])

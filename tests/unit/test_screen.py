@@ -46,6 +46,16 @@ def test_one_line_a_peer() -> None:
     assert len(lines) - begin - 1 == 50
 
 
+def test_where_members_come_from_is_shown_if_it_is_not_the_file_alone() -> None:
+    given = answer()
+    assert "FROM" not in " ".join(shown(given, 120))
+    given["peers"][0]["origin"] = "DNS"
+    lines = shown(given, 120)
+    row = next(line for line in lines if given["peers"][0]["name"] in line.split())
+    assert any("FROM" in line for line in lines) and "DNS" in row.split()
+    assert all(len(line) <= 80 for line in shown(given, 80))
+
+
 @pytest.mark.parametrize("width", [60, 80])
 def test_long_names_and_ipv6_are_cut_in_the_middle_and_reasons_never(width: int) -> None:
     given = answer()
