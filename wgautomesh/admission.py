@@ -80,19 +80,20 @@ def admit(
     for member in members:
         if member.key == device.key:
             continue
-        held = [each for each in member.networks if each in holders and holders[each] not in keys]
+        networks = member.networks
+        held = [each for each in networks if each in holders and holders[each] not in keys]
         if held:
             ours, theirs = key_text(member.key), key_text(holders[held[0]])
             plan.blocked[member.key] = f"{held[0]} of {ours} is held by the peer {theirs}, which is no member"
             continue
         peer = device.peers.get(member.key)
         if peer is None:
-            plan.effects.append(Admit(Peer(member.key, keepalive=KEEPALIVE, allowed_ips=member.networks)))
+            plan.effects.append(Admit(Peer(member.key, keepalive=KEEPALIVE, allowed_ips=networks)))
             plan.made.add(member.key)
             continue
         keepalive = KEEPALIVE if not 0 < peer.keepalive <= KEEPALIVE else None
         kept = tuple(each for each in peer.allowed_ips if each not in (former or {}).get(member.key, ()))
-        missing = tuple(each for each in member.networks if each not in kept)
+        missing = tuple(each for each in networks if each not in kept)
         if kept != peer.allowed_ips:
             plan.effects.append(Change(member.key, None, keepalive, kept + missing, replace=True))
         elif keepalive is not None or missing:

@@ -10,6 +10,7 @@ import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
@@ -148,7 +149,12 @@ class Member:
     @property
     def networks(self) -> tuple[IPNetwork, ...]:
         """The allowed IPs its peer must have: the /32 or /128 of each of its addresses."""
-        return tuple(ip_network(each) for each in (self.address, *self.further))
+        return tuple(_host_network(each) for each in (self.address, *self.further))
+
+
+@lru_cache(maxsize=4096)  # asked for with every look at the device
+def _host_network(ip: IPAddress) -> IPNetwork:
+    return ip_network(ip)
 
 
 @dataclass(frozen=True, slots=True)

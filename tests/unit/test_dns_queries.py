@@ -85,7 +85,6 @@ def server_of() -> Iterator[Callable[..., Server]]:
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queries, "TRY_TIMES", (0.1, 0.1))
-    monkeypatch.setattr(queries, "TCP_TIME", 0.2)
 
 
 def answering(*lines: str, flags: int = dns.flags.AA, code: dns.rcode.Rcode = dns.rcode.NOERROR) -> Reply:
@@ -193,8 +192,9 @@ def test_what_does_not_fit_a_datagram_comes_by_tcp(server_of: Callable[..., Serv
 
 @pytest.mark.parametrize("long", [None, lambda _: [b"garbage"], lambda _: [b""]])
 def test_tcp_that_leads_nowhere_takes_its_time_and_no_more(
-    server_of: Callable[..., Server], long: Reply | None
+    server_of: Callable[..., Server], long: Reply | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(queries, "TCP_TIME", 0.2)
     began = time.monotonic()
     assert asked(server_of(answering(flags=dns.flags.TC), long)).error
     assert time.monotonic() - began < 1.5

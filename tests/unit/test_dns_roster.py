@@ -131,6 +131,13 @@ def test_without_an_answer_everybody_stays_and_it_is_asked_again_more_and_more_s
     assert keys(it).keys() == {A}
 
 
+def test_what_was_wrong_is_not_forgotten_while_nothing_newer_is_known() -> None:
+    it = roster()
+    (before,) = it.take(zone(A, B, b=replace(host(B), keys=Answer((b"no key",), 30))), 0.0)
+    assert before in it.take(FAILED, 30.0)
+    assert before in it.take(EMPTY, 40.0)
+
+
 def test_a_question_without_an_answer_is_asked_again_before_the_ttl() -> None:
     it = roster()
     it.take(zone(A, B, ttl=3000, b=replace(host(B, ttl=3000), keys=Answer(error="SERVFAIL"))), 0.0)

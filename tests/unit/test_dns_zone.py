@@ -65,7 +65,7 @@ def test_a_host_that_cannot_be_reached_still_belongs() -> None:
 @pytest.mark.parametrize(
     ("broken", "said"),
     [
-        ({"keys": Answer(error="SERVFAIL")}, "TXT of _wireguard.node-a.example.com: SERVFAIL"),
+        ({"keys": Answer(error="SERVFAIL")}, "no answer about its key: SERVFAIL"),
         ({"keys": Answer()}, "has no TXT record with a key"),
         ({"keys": Answer((b"\xff\xfe",), 30)}, "is not UTF-8"),
         ({"keys": Answer((b"not a key",), 30)}, "is no key: not base64"),
@@ -84,6 +84,13 @@ def test_a_host_with_a_broken_record_is_none_and_the_record_is_named(
     assert host is None
     (text,) = wrong
     assert said in text
+
+
+def test_a_zone_that_is_broken_as_a_whole_is_one_line() -> None:
+    failed = Answer(error="SERVFAIL")  # type: ignore[var-annotated]
+    host, wrong = read_host(NAME, HostAnswers(failed, failed, failed, failed), PORT, KNOWN)
+    assert host is None
+    assert wrong == ["no answer about its key, its allowed IPs, its addresses, its port: SERVFAIL"]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,20 @@ from pathlib import Path
 
 from tests.unit.test_scenarios import TWO_NATS, formed
 from tests.world import Node, World, build
+from wgautomesh.effects import Effect, Send
+from wgautomesh.messages import Answer, Hello
 from wgautomesh.notify import Notifier
+from wgautomesh.values import Key
+
+HELLO = Hello(1, 0)
+
+
+def answered(node: Node, effects: list[Effect]) -> list[Key]:
+    """Whom these effects answer; they are carried out."""
+    node.apply(effects)
+    return [
+        each.member.key for each in effects if isinstance(each, Send) and isinstance(each.message, Answer)
+    ]
 
 
 def reconfigure(node: Node, names: tuple[str, ...]) -> None:
@@ -64,12 +77,14 @@ def test_a_member_that_lost_an_address_keeps_its_session_and_speaks_for_it_no_mo
     a = nodes["a"]
     handshake = a.peers[b.key].handshake
     assert ip_network(extra) in a.peers[b.key].peer.allowed_ips
+    assert a.mesh and answered(a, a.mesh.receive(extra, HELLO, world.now)) == [b.key]
     a.members = [replace(b, further=(other,)) if each.key == b.key else each for each in a.members]
-    assert a.mesh
     a.apply(a.mesh.reconfigure(a.members, world.now))
     world.run(1)
     assert set(a.peers[b.key].peer.allowed_ips) == {ip_network(b.address), ip_network(other)}
     assert a.peers[b.key].handshake == handshake and world.connected()
+    assert answered(a, a.mesh.receive(other, HELLO, world.now)) == [b.key]
+    assert answered(a, a.mesh.receive(extra, HELLO, world.now)) == []  # nobody's any more
 
 
 def test_systemd_is_told_in_datagrams(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wgautomesh.dnsmesh.kept import Kept
+from wgautomesh.dnsmesh.zone import Host
 from wgautomesh.store import MAX_ENDPOINTS, MAX_SET_ASIDE, MAX_SIZE, Memory, Store
 from wgautomesh.values import KEY_SIZE, Endpoint, Key, key_text
 
@@ -27,10 +29,15 @@ MEMORY = Memory(
 )
 KEYS = st.binary(min_size=KEY_SIZE, max_size=KEY_SIZE).map(Key)
 ENDPOINTS = st.builds(Endpoint, st.ip_addresses(), st.integers(1, 65535))
+ADDRESSES = st.lists(st.ip_addresses(), min_size=1, max_size=3).map(tuple)
+HOSTS = st.builds(
+    Host, st.just("a.example"), KEYS, ADDRESSES, st.lists(ENDPOINTS, max_size=MAX_ENDPOINTS).map(tuple)
+)
 MEMORIES = st.builds(
     Memory,
     st.frozensets(KEYS, max_size=5),
     st.dictionaries(KEYS, st.lists(ENDPOINTS, max_size=MAX_ENDPOINTS).map(tuple), max_size=5),
+    st.none() | st.builds(Kept, st.text(max_size=20), st.floats(30, 3600), st.tuples(HOSTS)),
 )
 
 
@@ -52,6 +59,12 @@ def test_what_was_saved_comes_back(tmp_path_factory: pytest.TempPathFactory, mem
 
 def test_no_file_is_no_memory_and_no_warning(path: Path) -> None:
     assert Store(path).load() == (Memory(), None)
+
+
+def test_a_file_from_before_meshes_in_dns_is_read(path: Path) -> None:
+    Store(path).save(MEMORY)
+    assert "dns" not in json.loads(path.read_text())
+    assert Store(path).load() == (MEMORY, None)
 
 
 def test_an_empty_file_holds_nothing_to_lose(path: Path) -> None:

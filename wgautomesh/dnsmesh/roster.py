@@ -32,8 +32,10 @@ class Roster:
         self._rng = rng
         self._ttl = TTL_LEAST
         self._taken = float("-inf")
-        self._failures = 0
+        self._failures = 0  # refreshes in a row in which some question was not answered
+        self._unanswered = False  # the last time not even who belongs
         self._empty_since: float | None = None
+        self._standing: list[Complaint] = []  # as of the last list of members: nothing newer is known
         if kept and kept.name == name:
             self.hosts = {host.name: host for host in kept.hosts}
             self._ttl = min(max(kept.ttl, TTL_LEAST), TTL_MOST)
@@ -42,14 +44,16 @@ class Roster:
         """Take in what a refresh brought; what is wrong with it. Sets `due`."""
         self._taken = now
         self._failures = self._failures + 1 if has_errors(zone) else 0
+        self._unanswered = bool(zone.names.error)
         if zone.names.error:
             self.due = now + self._early(self._retry())
-            return [Complaint(self.name, f"TXT of {self.name}: {zone.names.error}; {self._unchanged()}")]
+            text = f"TXT of {self.name}: {zone.names.error}; {self._unchanged()}"
+            return [Complaint(self.name, text), *self._standing]
         self.answered = True
         names, wrong = host_names(zone.names.values)
         complaints = [Complaint(f"{self.name} {text}", f"{self.name}: {text}") for text in wrong]
         if not names and not wrong:
-            return self._take_empty(now)
+            return [*self._take_empty(now), *self._standing]
         self._empty_since = None
         ttl = smallest_ttl(zone)
         if ttl is not None:
@@ -66,11 +70,12 @@ class Roster:
         if wrong:  # one of those that are not named now may be meant
             fresh = {name: host for name, host in self.hosts.items() if name not in fresh} | fresh
         self.hosts, disputes = settle(fresh, self.hosts, self.name.partition(".")[2])
-        return complaints + disputes
+        self._standing = complaints + disputes
+        return self._standing
 
     def hurry(self, now: float) -> None:
         """The network changed: what failed may work now."""
-        if self._failures:
+        if self._unanswered:
             self.due = min(self.due, max(now, self._taken + RETRY_FIRST))
 
     def keep(self) -> Kept:
@@ -87,7 +92,7 @@ class Roster:
             self.due = self._empty_since + self._ttl
             text = f"{self.name} names nobody any more; unless that changes, all are removed a TTL later"
             return [Complaint(self.name, text)]
-        self.hosts = {}
+        self.hosts, self._standing = {}, []
         return [Complaint(self.name, f"{self.name} still names nobody: its members are removed")]
 
     def _retry(self) -> float:

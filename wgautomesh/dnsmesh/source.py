@@ -10,7 +10,9 @@ import logging
 import os
 import queue
 import socket
+import sys
 import threading
+import time
 from collections.abc import Sequence
 from random import Random
 
@@ -24,6 +26,9 @@ from .settings import Settings
 from .zone import Answer, Complaint, Zone, by_number, host_name
 
 log = logging.getLogger(__name__)
+
+NAMED = 10  # hosts in one line of the log
+SWITCH = 0.0005  # s the main loop waits for the interpreter at most, at each system call, while we ask
 
 
 class Source:
@@ -69,10 +74,10 @@ class Source:
             self._asking = False
             before = set(self._roster.hosts)
             self._complain("zone", self._roster.take(self._zones.get(), now))
-            for name in sorted(self._roster.hosts.keys() - before):
-                log.info("%s is a member now, by %s", name, self.settings.name)
-            for name in sorted(before - self._roster.hosts.keys()):
-                log.info("%s is no member any more, by %s", name, self.settings.name)
+            after = self._roster.hosts.keys()
+            for names, what in ((after - before, "new"), (before - after, "no more")):
+                if names:
+                    log.info("members by %s, %s: %s", self.settings.name, what, _some(sorted(names)))
 
     def members(self, file: Sequence[Member], own: Key, mine: Sequence[IPInterface]) -> tuple[Member, ...]:
         """The file's members and ours. `mine` are the addresses of our own interface."""
@@ -92,7 +97,9 @@ class Source:
         lacking = [
             each.ip for each in mine if not each.ip.is_link_local and host and each.ip not in host.addresses
         ]
+        level = logging.WARNING
         if host is None:
+            level = logging.ERROR
             allowed = sorted((each.ip for each in mine if not each.ip.is_link_local), key=by_number)
             lines = records(
                 guess_host(name), name, device.key, allowed, (), device.listen_port, self.settings.port
@@ -105,19 +112,25 @@ class Source:
             text = f"{name} does not give all addresses of this node, {host.name}; add these records:"
         else:
             text, lines = "", []
-        self._complain("self", [Complaint(line, line) for line in (text, *lines) if line], logging.ERROR)
+        self._complain("self", [Complaint(line, line) for line in (text, *lines) if line], level)
 
     def keep(self) -> Kept:
         return self._roster.keep()
 
     def _ask(self) -> None:
+        began = time.monotonic()
+        usual = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH)
         try:
             from .queries import fetch  # noqa: PLC0415 - 0.1 s of imports, here where it holds up nobody
 
             zone = fetch(self.settings.name, self.settings.resolver)
+            log.debug("asked for %s in %.2f s", self.settings.name, time.monotonic() - began)
         except Exception as error:  # whatever it is, the next refresh may work, and the mesh goes on
             log.debug("asking for %s failed", self.settings.name, exc_info=True)
             zone = Zone(Answer(error=f"{type(error).__name__}: {error}"))
+        finally:
+            sys.setswitchinterval(usual)
         self._zones.put(zone)
         with self._closing:
             if not self._closed:
@@ -130,6 +143,11 @@ class Source:
         self._complained[when] = topics
         for each in complaints:
             self._once.say(f"{when} {each.about}", f"DNS: {each.text}", level)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def guess_host(mesh: str) -> str:

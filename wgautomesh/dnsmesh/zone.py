@@ -123,10 +123,10 @@ def read_host(
 
     None if key or allowed IPs cannot be told. Where only its endpoints cannot, they stay as `known`.
     """
-    key, wrong = _key(name, answers.keys)
+    key, wrong_key = _key(name, answers.keys)
     allowed, wrong_allowed = _allowed(name, answers.allowed)
     endpoints, wrong_endpoints = _endpoints(name, answers, port)
-    wrong += wrong_allowed + wrong_endpoints
+    wrong = [*_unanswered(answers), *wrong_key, *wrong_allowed, *wrong_endpoints]
     if key is None or not allowed:
         return None, wrong
     if endpoints is None:
@@ -158,10 +158,25 @@ def by_number(ip: IPAddress) -> tuple[int, int]:
     return ip.version, int(ip)
 
 
+def _unanswered(answers: HostAnswers) -> list[str]:
+    """A line for each reason, not for each question: a zone that is broken is broken as a whole."""
+    errors = {
+        "its key": answers.keys.error,
+        "its allowed IPs": answers.allowed.error,
+        "its addresses": answers.addresses.error,
+        "its port": answers.services.error,
+    }
+    reasons: dict[str, list[str]] = {}
+    for what, error in errors.items():
+        if error:
+            reasons.setdefault(error, []).append(what)
+    return [f"no answer about {', '.join(whats)}: {reason}" for reason, whats in reasons.items()]
+
+
 def _key(name: str, answer: Answer[bytes]) -> tuple[Key | None, list[str]]:
     where = KEY_LABEL + name
     if answer.error:
-        return None, [f"TXT of {where}: {answer.error}"]
+        return None, []
     wrong = []
     keys: dict[Key, None] = {}
     for raw in answer.values:
@@ -183,7 +198,7 @@ def _key(name: str, answer: Answer[bytes]) -> tuple[Key | None, list[str]]:
 def _allowed(name: str, answer: Answer[IPAddress]) -> tuple[tuple[IPAddress, ...], list[str]]:
     where = KEY_LABEL + name
     if answer.error:
-        return (), [f"A and AAAA of {where}: {answer.error}"]
+        return (), []
     usable = sorted({each for each in answer.values if can_be_a_host(each)}, key=by_number)
     wrong = [
         f"{each} at {where} is not an address a host can have in a mesh"
@@ -198,9 +213,8 @@ def _allowed(name: str, answer: Answer[IPAddress]) -> tuple[tuple[IPAddress, ...
 
 def _endpoints(name: str, answers: HostAnswers, port: int) -> tuple[tuple[Endpoint, ...] | None, list[str]]:
     """None if they cannot be told."""
-    for what, answer in ((f"A and AAAA of {name}", answers.addresses), (PORT_LABEL + name, answers.services)):
-        if answer.error:
-            return None, [f"{what}: {answer.error}"]
+    if answers.addresses.error or answers.services.error:
+        return None, []
     services = sorted(answers.services.values, key=lambda each: (each.priority, -each.weight, each.port))
     if services and not services[0].port:
         return None, [f"the SRV record {PORT_LABEL}{name} has port 0"]
