@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from .node import Node
@@ -14,6 +14,11 @@ from .shell import LabError, Namespace
 
 ADDRESS = "44.128.0.53"
 TTL = 30  # s, the least that agents honour
+SILENCE = """
+table inet silence {
+  chain input { type filter hook input priority filter; meta l4proto { udp, tcp } th dport 53 drop; }
+}
+"""
 START_TIME = 10.0  # s until it must answer
 
 _CONFIG = """
@@ -76,14 +81,12 @@ class NameServer:
         if self._process:
             self._process.wait()
 
-    def pause(self) -> None:
-        """Take questions and answer none, until `resume`."""
-        for pid in self._pids():
-            subprocess.run(["kill", "-STOP", str(pid)], check=True)
+    def fall_silent(self) -> None:
+        """Let no question through, and none be refused, until `speak_again`."""
+        self._ns.nft(SILENCE)
 
-    def resume(self) -> None:
-        for pid in self._pids():
-            subprocess.run(["kill", "-CONT", str(pid)], check=True)
+    def speak_again(self) -> None:
+        self._ns.nft("delete table inet silence")
 
     def _write(self) -> None:
         self._serial += 1
@@ -96,13 +99,6 @@ class NameServer:
         if self._process is None:
             raise LabError("the name server does not run")
         self._process.send_signal(number)
-
-    def _pids(self) -> Sequence[int]:
-        found = []
-        for pid in self._ns.pids():
-            if Path("/proc", str(pid), "comm").read_text().strip() == "nsd":
-                found.append(pid)
-        return found
 
     def _until_said(self, text: str, times: int) -> None:
         deadline = time.monotonic() + START_TIME
@@ -153,10 +149,6 @@ def node_records(node: Node, host: str, *, public: bool = False, extra: Iterable
     node.alias = host
     endpoint = str(node.box.outermost().address()) if public else None
     return host_records(host, node.key, [node.address, *extra], endpoint)
-
-
-def zones(of: Mapping[str, Iterable[str]]) -> dict[str, list[str] | None]:
-    return {zone: list(lines) for zone, lines in of.items()}
 
 
 def _kind(address: str) -> str:

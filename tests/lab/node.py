@@ -45,6 +45,7 @@ class Node:
     module: str = "wgautomesh"  # what is run as the agent
     settings: dict[str, Setting] = field(default_factory=dict)  # as last written
     alias: str = ""  # what others call it who know it from DNS
+    options: Sequence[str] = ()  # of the command line, in place of the configuration
 
     @property
     def key(self) -> str:
@@ -141,15 +142,15 @@ class Node:
         finally:
             self.agent = None
 
-    def kill(self) -> None:
-        """SIGKILL: no goodbye, nothing saved."""
-        self.stop(signal.SIGKILL)
-
     def reload(self) -> None:
         """Have the agent read its configuration again."""
         if self.agent is None:
             raise LabError(f"{self.name} has no agent")
         self.agent.send_signal(signal.SIGHUP)
+
+    def kill(self) -> None:
+        """SIGKILL: no goodbye, nothing saved."""
+        self.stop(signal.SIGKILL)
 
     def runs(self) -> bool:
         return self.agent is not None and self.agent.poll() is None
@@ -219,7 +220,15 @@ class Node:
         return next((each["reason"] for each in peers if each["key"] == other.key), None)
 
     def _command(self, through: Sequence[str], level: str) -> tuple[str, ...]:
-        return (*through, sys.executable, "-m", self.module, "--log-level", level, str(self.config))
+        return (
+            *through,
+            sys.executable,
+            "-m",
+            self.module,
+            "--log-level",
+            level,
+            *(self.options or (str(self.config),)),
+        )
 
     @property
     def _environment(self) -> dict[str, str]:
