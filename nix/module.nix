@@ -172,6 +172,35 @@ in
             example = 51820;
             description = "External port that the router shall forward to the WireGuard port.";
           };
+          dns_mesh = mkOption {
+            type = types.nullOr types.str;
+            default = null;
+            example = "_p2p.example.com";
+            description = "Name whose TXT records name the members, beside those in `peers`.";
+          };
+          dns_port = mkOption {
+            type = types.nullOr types.port;
+            default = null;
+            description = "WireGuard port of members in DNS without an SRV record. Null means 51820.";
+          };
+          resolver = mkOption {
+            type = types.nullOr types.str;
+            default = null;
+            example = "10.0.0.53:5353";
+            description = "DNS server to ask. Null means those of `/etc/resolv.conf`.";
+          };
+          direct_sites = mkOption {
+            type = types.nullOr types.bool;
+            default = null;
+            description = "Leave members of our own parent domain unpeered. Null means false.";
+          };
+          routes = mkOption {
+            type = types.either types.bool (types.enum [ "all" ]);
+            default = false;
+            description = ''
+              Make kernel routes for allowed IPs beyond the interface's own network; default routes only with "all".
+            '';
+          };
           peers = mkOption {
             type = types.listOf peer;
             default = [ ];
