@@ -195,10 +195,11 @@ in
             description = "Leave members of our own parent domain unpeered. Null means false.";
           };
           routes = mkOption {
-            type = types.either types.bool (types.enum [ "all" ]);
-            default = false;
+            type = types.nullOr (types.either types.bool (types.enum [ "all" ]));
+            default = null;
             description = ''
               Make kernel routes for allowed IPs beyond the interface's own network; default routes only with "all".
+              Null means false.
             '';
           };
           peers = mkOption {

@@ -66,6 +66,16 @@ in
   # What is new with ours.
   ours = {
     lans = [ base (settings { lan_interfaces = [ "eth0" "br-*" ]; }) ];
+    dns = [
+      base
+      (settings {
+        dns_mesh = "_p2p.example.com";
+        dns_port = 51821;
+        resolver = "10.0.0.53:5353";
+        direct_sites = true;
+        routes = "all";
+      })
+    ];
     nulls = [
       base
       (settings {
