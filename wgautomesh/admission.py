@@ -77,6 +77,7 @@ def admit(
         if peer.key not in plan.gone
         for network in peer.allowed_ips
     }
+    new: list[Peer] = []
     for member in members:
         if member.key == device.key:
             continue
@@ -88,8 +89,7 @@ def admit(
             continue
         peer = device.peers.get(member.key)
         if peer is None:
-            plan.effects.append(Admit(Peer(member.key, keepalive=KEEPALIVE, allowed_ips=networks)))
-            plan.made.add(member.key)
+            new.append(Peer(member.key, keepalive=KEEPALIVE, allowed_ips=networks))
             continue
         keepalive = KEEPALIVE if not 0 < peer.keepalive <= KEEPALIVE else None
         kept = tuple(each for each in peer.allowed_ips if each not in (former or {}).get(member.key, ()))
@@ -98,4 +98,7 @@ def admit(
             plan.effects.append(Change(member.key, None, keepalive, kept + missing, replace=True))
         elif keepalive is not None or missing:
             plan.effects.append(Change(member.key, keepalive=keepalive, allowed_ips=missing))
+    if new:
+        plan.effects.append(Admit(tuple(new)))
+        plan.made |= {peer.key for peer in new}
     return plan

@@ -34,9 +34,9 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Admit:
-    """Make the peer, or add the given allowed IPs to the existing one."""
+    """Make the peers, in one message: a hundred must not take a hundred times as long."""
 
-    peer: Peer
+    peers: tuple[Peer, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,8 +99,8 @@ class Interface:
         log.log(TRACE, "%s", effect)
         try:
             match effect:
-                case Admit(peer):
-                    self._wireguard.add(peer)
+                case Admit(peers):
+                    self._wireguard.add(*peers)
                 case Change(key, endpoint, keepalive, allowed_ips, replace):
                     self._wireguard.update(
                         key, endpoint=endpoint, keepalive=keepalive, allowed_ips=allowed_ips, replace=replace

@@ -423,7 +423,7 @@ class Mesh:
             elif link.blocked and not why:
                 self._schedule(link, now)
             link.blocked = why
-        return [effect.peer for effect in plan.effects if isinstance(effect, Admit)]
+        return [peer for effect in plan.effects if isinstance(effect, Admit) for peer in effect.peers]
 
     # -- timers and effects ---------------------------------------------------------------------------
 

@@ -107,8 +107,9 @@ class Node(Interface):
                     if self.look_due is None:
                         self.look_due = now
                         self.world.at(now + LOOK_TAKES, self._look)
-                case Admit(peer):
-                    self.add(peer)
+                case Admit(peers):
+                    for peer in peers:
+                        self.add(peer)
                 case Change(key, endpoint, keepalive, allowed_ips, replaced):
                     kept = () if replaced else self.peers[key].peer.allowed_ips
                     self.change(key, kept + allowed_ips, endpoint, keepalive)

@@ -43,9 +43,10 @@ def carried_out(before: Device, effects: Iterable[Effect]) -> Device:
         match effect:
             case Remove(key):
                 del peers[key]
-            case Admit(peer):
-                peers[peer.key] = replace(peer, allowed_ips=())
-                give(peer.key, peer.allowed_ips)
+            case Admit(new):
+                for peer in new:
+                    peers[peer.key] = replace(peer, allowed_ips=())
+                    give(peer.key, peer.allowed_ips)
             case Change(key, None, keepalive, allowed_ips, replaced):
                 if keepalive is not None:
                     peers[key] = replace(peers[key], keepalive=keepalive)
@@ -60,8 +61,12 @@ def carried_out(before: Device, effects: Iterable[Effect]) -> Device:
 def test_a_missing_member_is_made_with_its_address_alone() -> None:
     plan = admit(device(), [member(ALICE, "10.14.0.1"), member(BOB, "fd14::2")], ())
     assert plan.effects == [
-        Admit(Peer(ALICE, keepalive=KEEPALIVE, allowed_ips=nets("10.14.0.1/32"))),
-        Admit(Peer(BOB, keepalive=KEEPALIVE, allowed_ips=nets("fd14::2/128"))),
+        Admit(
+            (
+                Peer(ALICE, keepalive=KEEPALIVE, allowed_ips=nets("10.14.0.1/32")),
+                Peer(BOB, keepalive=KEEPALIVE, allowed_ips=nets("fd14::2/128")),
+            )
+        )
     ]
     assert plan.made == {ALICE, BOB}
 
@@ -90,7 +95,7 @@ def test_an_address_held_by_a_foreign_peer_is_not_taken_and_both_keys_are_named(
     plan = admit(device(foreign), [member(ALICE, "10.14.0.1"), member(BOB, "10.14.0.2")], ())
     assert set(plan.blocked) == {ALICE}
     assert key_text(ALICE) in plan.blocked[ALICE] and key_text(FOREIGN) in plan.blocked[ALICE]
-    assert [effect.peer.key for effect in plan.effects if isinstance(effect, Admit)] == [BOB]
+    assert [effect.peers[0].key for effect in plan.effects if isinstance(effect, Admit)] == [BOB]
 
 
 def test_a_foreign_peer_with_a_wide_network_blocks_nobody() -> None:
@@ -101,12 +106,9 @@ def test_a_foreign_peer_with_a_wide_network_blocks_nobody() -> None:
 
 def test_further_addresses_come_with_the_member_and_go_when_its_source_takes_them_back() -> None:
     alice = Member(ALICE, ip_address("10.14.0.1"), further=(ip_address("10.20.0.1"), ip_address("fd14::1")))
+    networks = nets("10.14.0.1/32", "10.20.0.1/32", "fd14::1/128")
     made = admit(device(), [alice], ())
-    assert made.effects == [
-        Admit(
-            Peer(ALICE, keepalive=KEEPALIVE, allowed_ips=nets("10.14.0.1/32", "10.20.0.1/32", "fd14::1/128"))
-        )
-    ]
+    assert made.effects == [Admit((Peer(ALICE, keepalive=KEEPALIVE, allowed_ips=networks),))]
     own = Peer(ALICE, keepalive=KEEPALIVE, allowed_ips=nets("10.14.0.1/32", "10.99.0.0/24", "10.20.0.1/32"))
     now = Member(ALICE, ip_address("10.14.0.1"), further=(ip_address("10.30.0.1"),))
     plan = admit(device(own), [now], (), {ALICE: nets("10.20.0.1/32")})

@@ -236,9 +236,10 @@ class AnySequence(RuleBasedStateMachine):
                 case Send(member, message):
                     assert member.key in belongs
                     assert len(encode(message)) <= MAX_PLAIN and decode(encode(message)) is not None
-                case Admit(peer):
-                    assert peer.key in belongs and peer.key not in self.peers
-                    self.peers[peer.key] = peer
+                case Admit(peers):
+                    for peer in peers:
+                        assert peer.key in belongs and peer.key not in self.peers
+                        self.peers[peer.key] = peer
                 case Change(key, endpoint, keepalive, allowed_ips):
                     assert key in belongs
                     if key in self.peers:  # else it was removed behind our back: a change makes nothing

@@ -13,8 +13,8 @@ class WireGuard(Protocol):
     def read(self) -> Device:
         """The device and all its peers, complete, however many there are."""
 
-    def add(self, peer: Peer) -> None:
-        """Make the peer if it is missing; set its endpoint and keepalive if given, add its allowed IPs."""
+    def add(self, *peers: Peer) -> None:
+        """Make peers that are missing; set endpoint and keepalive if given, add allowed IPs. One message."""
 
     def update(
         self,

@@ -50,8 +50,8 @@ class KernelWireGuard:
         with _errors(self._name):
             return decode_device(self._socket.dump(self._family, encode_get_device(self._name)))
 
-    def add(self, peer: Peer) -> None:
-        self._apply(adding(peer))
+    def add(self, *peers: Peer) -> None:
+        self._apply([change for peer in peers for change in adding(peer)])
 
     def update(
         self,

@@ -56,8 +56,8 @@ class UserspaceWireGuard:
         except ValueError as malformed:
             raise OSError(errno.EBADMSG, f"{self._path}: {malformed}") from None
 
-    def add(self, peer: Peer) -> None:
-        self._apply(adding(peer))
+    def add(self, *peers: Peer) -> None:
+        self._apply([change for peer in peers for change in adding(peer)])
 
     def update(
         self,
