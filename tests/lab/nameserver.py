@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from .node import Node
@@ -55,7 +55,8 @@ class NameServer:
         self._process: subprocess.Popen[bytes] | None = None
         ns.ip(f"address add {ADDRESS}/32 dev lo")
 
-    def start(self) -> None:
+    def start(self, through: Sequence[str] = ()) -> None:
+        """`through` is put before the command, such as nice and its arguments."""
         config = _CONFIG.format(address=ADDRESS, folder=self._folder)
         for zone in self.zones:
             config += f'zone:\n  name: "{zone}"\n  zonefile: "{zone}.zone"\n'
@@ -63,7 +64,7 @@ class NameServer:
         path.write_text(config)
         self._write()
         with self.log.open("ab") as log:
-            self._process = self._ns.spawn("nsd", "-d", "-c", str(path), output=log)
+            self._process = self._ns.spawn(*through, "nsd", "-d", "-c", str(path), output=log)
         self._until_said("nsd started", 1)
 
     @property

@@ -27,7 +27,7 @@ from .zone import KEY_LABEL, PORT_LABEL, Answer, HostAnswers, Service, Zone, bot
 
 RESOLV_CONF = Path("/etc/resolv.conf")
 MAX_SERVERS = 3  # as the system's resolver (MAXNS in resolv.h)
-AT_ONCE = 24  # questions without an answer yet; more, and a small server drops some
+AT_ONCE = 48  # questions without an answer yet; more, and a small server drops some
 TRY_TIMES = (1.0, 2.0, 2.0)  # s until a question is sent again, to the next server
 BUDGET = 20.0  # s for one refresh, whatever its servers do
 TCP_TIME = 3.0  # s for an answer that does not fit into a datagram
