@@ -14,7 +14,6 @@ from .messages import Kind, Nat
 from .standpoint import Standpoint
 from .values import HostPort, Key
 
-CLOCK_NOTICED = 60.0  # s a wall clock may be set back without a word; time servers correct less
 INTRODUCTION_LASTS = 120.0  # s for which an introduction says that others reach the member
 
 
@@ -52,7 +51,7 @@ def reason(link: Link, around: Circumstances) -> str:  # noqa: PLR0911 - a list 
         return "it speaks with another gossip secret"
     if link.is_up:
         return "" if link.agent else "reachable, but no agent answers there"
-    if around.clock_back >= CLOCK_NOTICED:
+    if around.clock_back:
         ago = span(around.clock_back)
         return f"our clock went back by {ago}: others take our handshakes for old ones and drop them"
     if not len(link.candidates):
@@ -68,10 +67,8 @@ def reason(link: Link, around: Circumstances) -> str:  # noqa: PLR0911 - a list 
 def span(seconds: float) -> str:
     """A length of time as a person says it."""
     if seconds < 100:
-        return f"{seconds:.0f} s"
-    if seconds < 6000:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.0f} h" if seconds < 100 * 3600 else f"{seconds / 86400:.0f} days"
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.0f} h"
 
 
 def _without_endpoint(link: Link) -> str:
@@ -88,7 +85,7 @@ def _nobody_reaches_it(link: Link, around: Circumstances) -> str:
     place = str(max(known, key=lambda each: each.confirmed).endpoint)
     where = place if count == 1 else f"{place} and {count - 1} more"
     if not around.company:
-        return f"no answer at {where}, and no other member answers: are we offline, is UDP blocked?"
+        return f"no answer at {where} nor from anybody else: a wrong endpoint, or no UDP gets in or out"
     if answered:
         return f"no answer any more at {where}, nor do others reach it: it seems to be down"
     return f"no answer at {where}, nor do others reach it: a wrong endpoint, or it is down"
@@ -99,7 +96,7 @@ def _others_reach_it(link: Link, around: Circumstances) -> str:
     closed = not opened and Nat.OPEN not in (around.nat, link.nat)
     ours, theirs = closed and around.nat is Nat.CHANGING, closed and link.nat is Nat.CHANGING
     if ours and around.behind_two_nats:
-        return "our router's mapping ends at a second NAT: map or fix a port there, or on the other side"
+        return "our router's mapping ends at a second NAT: map a port there, or on the other side"
     if ours and theirs:
         return "both NATs change ports: map or fix a port on one side"
     if theirs:
