@@ -7,17 +7,18 @@ without a session is pursued stands in `pursuit.py`, who is told what in `gossip
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from random import Random
 
 from .admission import Routing, admit
 from .candidates import Candidate, configured, lacks_scope
+from .census import Census
 from .effects import Admit, Change, Effect, Level, Look, Save, Say, Send
 from .gossip import Gossip
 from .herald import Herald
 from .link import MISSED_INTERVAL, MISSES_ADOPTED, PROBE_INTERVAL, Event, Link, State
 from .messages import Answer, Hello, Introduce, Introduction, Kind, Message, Record, Records, Seek, Summary
+from .past import Past, remember
 from .pursuit import LAN_HIGH_WAITS, Pursuit
 from .standpoint import Standpoint, Surroundings
 from .timers import Timers
@@ -30,12 +31,7 @@ COMPLAIN_EVERY = 60.0  # s between lines that one member causes at will
 MAX_WAITING = 1024  # datagrams that wait for the next look; more in one reading interval is a flood
 
 
-@dataclass(frozen=True, slots=True)
-class Past:
-    """What an earlier run left: endpoints of members, best first, and the peers it made on the interface."""
-
-    endpoints: Mapping[Key, Sequence[Endpoint]] = field(default_factory=dict)
-    made: frozenset[Key] = frozenset()
+__all__ = ["Mesh", "Past"]
 
 
 class Mesh:
@@ -49,6 +45,7 @@ class Mesh:
         self._rng = rng
         self._out: list[Effect] = []
         self.gossip = Gossip(own, self.links, rng, self._out)
+        self.census = Census(self.links, self.standpoint, self.gossip, rng, self._out)
         self._herald = Herald(self.standpoint, self.gossip, self._out)
         self._pursuit = Pursuit(
             self.links,
@@ -216,11 +213,7 @@ class Mesh:
 
     def memory(self) -> Past:
         """What is worth keeping across a restart."""
-        endpoints = {
-            key: tuple(each.endpoint for each in link.candidates.worth_keeping())
-            for key, link in self.links.items()
-        }
-        return Past({key: kept for key, kept in endpoints.items() if kept}, frozenset(self.made))
+        return remember(self.links, self.made)
 
     # -- sorting what comes in ------------------------------------------------------------------------
 
@@ -257,6 +250,8 @@ class Mesh:
                 self.gossip.introduce(link, keys, now)
             case Introduce(introductions):
                 self._meet(link, introductions, now)
+            case _:
+                self.census.receive(link, message, now)
         if reached and link.happened(Event.REACHED, now):
             self._came_up(link, now)
 

@@ -21,6 +21,7 @@ MAX_DATAGRAM = 1232  # bytes: IPv6's minimum MTU of 1280 (RFC 8200, section 5) l
 MAX_PLAIN = MAX_DATAGRAM - SEAL_OVERHEAD
 MAX_ROUTES = 8  # endpoints in one record; a longer list would let one member fill everyone's memory
 MAX_RTT = 1.5  # s; a longer round trip or wait in an introduction would only hold up the pair
+MAX_LINK_RTT = 60.0  # s; what an operator is told is not worth more digits
 MAX_AGE = 10 * 365 * 86400  # s; an older claim is taken to be this old
 BUCKETS = 64  # parts a book is compared in; all their digests fill one datagram
 DIGEST_BITS = 64
@@ -59,6 +60,14 @@ class Nat(IntEnum):
     OPEN = 1  # others see the interface's own address and port
     STABLE = 2  # all observers see one and the same endpoint
     CHANGING = 3  # observers see different ports: the NAT gives each destination its own
+
+
+class Path(IntEnum):
+    """How packets get to a member. The numbers are the wire's."""
+
+    LAN = 0  # on a network that both stand on
+    DIRECT = 1
+    MAPPED = 2  # through a port that the member's router opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +153,32 @@ class Introduce:
     introductions: tuple[Introduction, ...]
 
 
-Message: TypeAlias = Hello | Answer | Records | Summary | Seek | Introduce
+@dataclass(frozen=True, slots=True)
+class AskLinks:
+    """Whom are you connected to? An operator wants to see the mesh. Asks for Links with the same number."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class LinkWord:
+    """The sender's link with a member. `path` is None if it is not up; `rtt` is in s, None if unknown."""
+
+    key: Key
+    path: Path | None
+    rtt: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Part of an answer, whose parts hold `total` links in all."""
+
+    number: int
+    total: int
+    links: tuple[LinkWord, ...]
+
+
+Message: TypeAlias = Hello | Answer | Records | Summary | Seek | Introduce | AskLinks | Links
 Item = TypeVar("Item")
 
 
@@ -166,6 +200,10 @@ def encode(message: Message) -> bytes:
             kind, body = 4, {"k": b"".join(keys)}
         case Introduce(introductions):
             kind, body = 5, {"i": [_pack_introduction(each) for each in introductions]}
+        case AskLinks(number):
+            kind, body = 6, {"n": number}
+        case Links(number, total, links):
+            kind, body = 7, {"n": number, "t": total, "l": [_pack_link(each) for each in links]}
     packed_message: bytes = msgpack.packb([MAJOR, kind, body])
     return packed_message
 
@@ -271,6 +309,23 @@ def _unpack_introduction(value: object) -> Introduction:
     return Introduction(_key(key), known, _endpoint(at), rtt, wait)
 
 
+def _pack_link(each: LinkWord) -> list[Any]:
+    rtt = None if each.rtt is None else round(min(each.rtt, MAX_LINK_RTT) * 1000)
+    return [each.key, None if each.path is None else int(each.path), rtt]
+
+
+def _unpack_link(value: object) -> LinkWord:
+    key, path, rtt = _list(value)[:3]
+    known = Path(path) if path in tuple(Path) else Path.DIRECT  # up, by a way this version does not know
+    seconds = None if rtt is None else min(_count(rtt, 2**64) / 1000, MAX_LINK_RTT)
+    return LinkWord(_key(key), None if path is None else known, seconds)
+
+
+def _unpack_links(body: dict[str, Any]) -> Links:
+    words = tuple(_unpack_link(each) for each in _list(body["l"]))
+    return Links(_count(body["n"], 2**32), _count(body["t"], 2**16), words)
+
+
 def _unpack_probe(body: dict[str, Any]) -> tuple[int, int, Endpoint | None]:
     sees = _endpoint(body["s"]) if "s" in body else None
     return _count(body["n"], 2**32), _count(body["d"], 2**DIGEST_BITS), sees
@@ -299,4 +354,6 @@ _UNPACK: dict[int, Callable[[dict[str, Any]], Message]] = {
     3: _unpack_summary,
     4: _unpack_seek,
     5: lambda body: Introduce(tuple(_unpack_introduction(each) for each in _list(body["i"]))),
+    6: lambda body: AskLinks(_count(body["n"], 2**32)),
+    7: _unpack_links,
 }

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 from .candidates import Candidate
+from .census import path_of
 from .link import Link, State
 from .mesh import Mesh
-from .messages import Kind, Nat
+from .messages import Kind, Nat, Path
 from .reasons import Circumstances, circumstances, reason
 from .values import Device, Endpoint, Member, Peer, key_text
 
@@ -126,6 +127,7 @@ class View:
 
 
 NATS = {Nat.UNKNOWN: "unknown", Nat.OPEN: "none", Nat.STABLE: "stable", Nat.CHANGING: "changing"}
+PATHS = {Path.LAN: "LAN", Path.DIRECT: "direct", Path.MAPPED: "mapped"}
 KINDS = {kind: kind.name.lower() for kind in Kind}
 LEFT_OUT = "left out"  # the state of a member that cannot be on the interface
 
@@ -177,14 +179,15 @@ def peer_rows(view: View) -> Iterator[PeerRow]:
 def peer_row(view: View, link: Link, around: Circumstances) -> PeerRow:
     peer = view.device.peers.get(link.member.key) if view.device else None
     peer = peer or Peer(link.member.key)
-    path, now = path_of(view.mesh, link), view.now
+    path = path_of(link, view.mesh.standpoint, view.mesh.gossip.book) if view.mesh else None
+    now = view.now
     return {
         "key": key_text(link.member.key),
         "name": link.member.name,
         "address": str(link.member.address),
         "state": LEFT_OUT if link.blocked else link.state.value,
         "since": _age(link.since, now),
-        "path": path,
+        "path": PATHS[path] if path is not None else None,
         "endpoint": str(link.endpoint) if link.is_up and link.endpoint else None,
         "rtt": round(link.rtt, 6) if link.is_up and link.rtt is not None else None,
         "heard": _age_or_none(link.heard, now),
@@ -195,19 +198,6 @@ def peer_row(view: View, link: Link, around: Circumstances) -> PeerRow:
         "reason": reason(link, around),
         "origin": link.member.origin,
     }
-
-
-def path_of(mesh: Mesh | None, link: Link) -> str | None:
-    """How packets get there: "LAN", "direct" or "mapped"; None while the link is not up."""
-    if mesh is None or not link.is_up or link.endpoint is None:
-        return None
-    known = link.candidates.get(link.endpoint)
-    if (known and known.kind is Kind.LAN) or mesh.standpoint.is_on_link(link.endpoint.ip):
-        return "LAN"
-    record = mesh.gossip.book.get(link.member.key)
-    routes = record.routes if record else ()
-    mapped = any(each.kind is Kind.MAPPED and each.endpoint == link.endpoint for each in routes)
-    return "mapped" if mapped or (known and known.kind is Kind.MAPPED) else "direct"
 
 
 def find(view: View, text: str) -> Link:
