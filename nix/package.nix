@@ -17,6 +17,7 @@ python3Packages.buildPythonApplication {
       ../wgautomesh
       ../tests
       ../examples
+      ../docs
     ];
   };
 
@@ -30,12 +31,16 @@ python3Packages.buildPythonApplication {
     pyroute2
   ];
 
+  optional-dependencies.metrics = [ python3Packages.prometheus-client ];
+
   pythonImportsCheck = [ "wgautomesh.agent" ];
 
   # Off here, on in the flake's checks: a loaded builder must not keep anybody from installing.
   doCheck = false;
   nativeCheckInputs = with python3Packages; [
     hypothesis
+    jsonschema
+    prometheus-client
     pytestCheckHook
   ];
 

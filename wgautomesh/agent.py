@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from .beacon import Beacons
 from .config import Config, load
-from .control import Control, default_path
 from .effects import Effect, Look, Resolve, Save, Say, Send
 from .exchange import Exchange, Heard, Refused, Unreadable
 from .interface import RETRY, Interface
@@ -25,8 +24,8 @@ from .log import Once
 from .membership import Membership
 from .mesh import Mesh, Past
 from .notify import Notifier
-from .observer import Observer
 from .report import View
+from .reporter import Reporter
 from .resolver import Names
 from .routes.table import Routes
 from .seal import Seal
@@ -35,7 +34,7 @@ from .standpoint import Surroundings
 from .store import Memory
 from .survey import Survey
 from .tunnel import Tunnel
-from .values import Device, Endpoint, IPInterface, Key, Member
+from .values import Device, Endpoint, IPInterface, Key, Member, key_text
 
 if TYPE_CHECKING:
     from .portmap.ports import Ports
@@ -44,7 +43,12 @@ log = logging.getLogger(__name__)
 
 WOKE = 5.0  # s by which a wait may be too long before we conclude that we were suspended
 DISCOVERY = ("secrets", "lan_discovery", "lan_interfaces")  # settings that LAN discovery is made from
-FIXED = ("interface", "gossip_port", "control_socket")  # settings that a reload cannot change
+FIXED = (
+    "interface",
+    "gossip_port",
+    "control_socket",
+    "metrics_listen",
+)  # settings that a reload cannot change
 
 
 def now() -> float:
@@ -74,10 +78,7 @@ class Agent:
         self._lan = discovery(self._selector, self._config, self._found)
         self._ports: Ports | None = None
         self._notify = Notifier()
-        self._observer = Observer()
-        self._control = Control(
-            self._selector, config.control_socket or default_path(config.interface), self._view
-        )
+        self._reporter = Reporter(self._selector, config, self._view, self._ask_for_links, self._gossip.tally)
         self._started = now()
         self._past = Past()
         self._membership = Membership(self._selector, self._members_changed)
@@ -100,7 +101,7 @@ class Agent:
         memory = self._keeper.load()
         self._past = Past(memory.endpoints, memory.added)
         self._membership.configure(self._config, memory.dns, now())
-        self._control.open()
+        self._reporter.open(now())
         self._notify.ready()  # waiting for the interface is part of the service
         try:
             while not self._signals.end:
@@ -112,7 +113,9 @@ class Agent:
         """One turn of the loop: wait for something to happen, then do all that is due."""
         began = now()
         wait = min(max(0.0, self._next_due() - began), 3600.0)
-        for key, _ in self._selector.select(wait):
+        ready = self._selector.select(wait)
+        woke = now()
+        for key, _ in ready:
             handle: Callable[[float], None] = key.data
             handle(now())
         at = now()
@@ -134,10 +137,11 @@ class Agent:
             self._open_gossip(at)
         for part in self._parts():
             part.turn(at)
+        self._reporter.held(now() - woke)
 
     def _parts(self) -> list[Part]:
         optional: list[Part | None] = [self._lan, self._ports]
-        always: list[Part] = [self._survey, self._membership, self._keeper, self._control, self._notify]
+        always: list[Part] = [self._survey, self._membership, self._keeper, self._reporter, self._notify]
         return [*filter(None, optional), *always]
 
     def _next_due(self) -> float:
@@ -156,7 +160,7 @@ class Agent:
         if config is None:
             log.error("%s is not used: going on as before", self._config.path)
         elif any(getattr(config, key) != getattr(self._config, key) for key in FIXED):
-            log.error("%s: %s cannot change while running: restart", self._config.path, " and ".join(FIXED))
+            log.error("%s: %s cannot change while running: restart", self._config.path, ", ".join(FIXED))
         else:
             self._reconfigure(config, at)
             log.info("reloaded: %d members", len(self._mesh.links) if self._mesh else len(config.members))
@@ -183,7 +187,7 @@ class Agent:
         if self._ports:
             self._ports.close(now())
         self._keeper.close(now())
-        self._control.close()
+        self._reporter.close()
         log.info("stopped; peers and sessions stay as they are")
 
     # -- the interface --------------------------------------------------------------------------------
@@ -199,6 +203,7 @@ class Agent:
             self._identify()
             self._survey.list(at)
         if self._mesh:
+            self._reporter.look(self._mesh, device, at)
             self._apply(self._mesh.device(device, at), at)
             self._notify.status(self._status(self._mesh))
             self._route(look=False)
@@ -270,11 +275,19 @@ class Agent:
             mapping=self._ports.state() if self._ports else None,
         )
 
+    def _ask_for_links(self, at: float) -> float | None:
+        """For a picture of the whole mesh; when to come again, None once that is all."""
+        if self._mesh is None or not self._interface.is_open:
+            return None
+        due = self._mesh.census.ask(at)
+        self._apply(self._mesh.tick(at), at)
+        return due
+
     # -- effects --------------------------------------------------------------------------------------
 
     def _apply(self, effects: Sequence[Effect], at: float) -> None:
         if self._mesh:
-            self._observer.watch(self._mesh.links, effects, at)
+            self._reporter.watch(self._mesh, effects, at)
         for effect in effects:
             match effect:
                 case Send():
@@ -283,8 +296,8 @@ class Agent:
                     self._interface.look(at)
                 case Save():
                     self._keeper.changed(at)
-                case Say(level, text):
-                    log.log(level, "%s", text)
+                case Say(level, text, about):
+                    log.log(level, "%s", text, extra={"peer": key_text(about)} if about else None)
                 case Resolve(key, host, port):
                     self._names.ask(key, host, port)
                 case _:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from . import __version__
 from .config import DEFAULT_PATH, CommandLine
-from .log import LEVELS
+from .log import FORMS, LEVELS, TEXT
 
 AGENT = ""  # the command without a name
 CHECK, STATUS, EXPLAIN, GRAPH, DNS_RECORD = "check", "status", "explain", "graph", "dns-record"
@@ -53,6 +53,7 @@ def _agent(to: argparse.ArgumentParser) -> None:
     to.add_argument(
         "--log-level", metavar="LEVEL", help=f"{', '.join(LEVELS)}; default $WGAUTOMESH_LOG or info"
     )
+    to.add_argument("--log-format", choices=FORMS, default=TEXT, help="lines to read, or JSON; default text")
     to.add_argument("--version", action="version", version=f"wgautomesh {__version__}")
     dns = to.add_argument_group("without CONFIG, for a mesh described in DNS")
     dns.add_argument("--dns-mesh", metavar="NAME", help="whose TXT records name the members")

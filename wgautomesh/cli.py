@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .arguments import AGENT, CHECK, COMMANDS, DNS_RECORD, EXPLAIN, STATUS, WRONG_USAGE, parser, without_file
+from .arguments import AGENT, CHECK, COMMANDS, DNS_RECORD, EXPLAIN, GRAPH, STATUS, WRONG_USAGE, parser, without_file
 from .config import CommandLine, Config, load
 from .lock import Held, hold
 from .log import LEVELS, one_line, set_up
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return dns_record(options)
     from . import console  # noqa: PLC0415 - only for who asks; the agent needs nothing of it
 
-    return {STATUS: console.status, EXPLAIN: console.explain}[command](options)
+    return {STATUS: console.status, EXPLAIN: console.explain, GRAPH: console.graph}[command](options)
 
 
 def _agent(options: argparse.Namespace) -> int:
@@ -39,7 +39,7 @@ def _agent(options: argparse.Namespace) -> int:
     if level not in LEVELS:
         print(f'wgautomesh: log level "{level}" is not one of {", ".join(LEVELS)}', file=sys.stderr)
         return WRONG_USAGE
-    set_up(level)
+    set_up(level, options.log_format)
     return serve(without_file(options) or options.config)
 
 

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from .dnsmesh import settings
 from .peers import read_peers
 from .reading import Mistake, Reader, kind_of
-from .values import Member
+from .values import Endpoint, Member, parse_endpoint
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -42,6 +42,7 @@ _KEYS = (
     *settings.KEYS,
     "control_socket",
     "routes",
+    "metrics_listen",
     "peers",
 )
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
@@ -71,6 +72,7 @@ class Config:
     dns: settings.Settings | None = None  # where else members come from
     control_socket: Path | None = None  # None: where `control.default_path` says
     routes: Literal["all"] | bool = False  # kernel routes for allowed IPs; "all": default routes too
+    metrics_listen: Endpoint | None = None  # TCP, for Prometheus
     notes: tuple[str, ...] = ()  # what could not be checked here
 
 
@@ -118,6 +120,7 @@ class _Top(Reader):
             dns=settings.read(self, running=self._running),
             control_socket=self._path("control_socket"),
             routes=self._routes(),
+            metrics_listen=self._listen("metrics_listen"),
             notes=tuple(self._notes),
         )
 
@@ -173,6 +176,19 @@ class _Top(Reader):
             self.wrong(key, f"is no port; write a number from {lowest} to 65535", fatal=fatal)
             return default
         return int(value)
+
+    def _listen(self, key: str) -> Endpoint | None:
+        text = self.typed(key, str)
+        if text is None:
+            return None
+        try:
+            found = parse_endpoint(text)
+        except ValueError:
+            found = None
+        if isinstance(found, Endpoint):
+            return found
+        self.wrong(key, f'"{text}" is no address with a port; write "127.0.0.1:9586"')
+        return None
 
     def _path(self, key: str, *, fatal: bool = False) -> Path | None:
         """A path with its variables put in; None if not given, or if its variable is set only at run time."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from . import screen
 from .client import FOLDER, NoAgent, ask, sockets
+from .drawing import draw
 from .log import one_line
 from .screen import Style
 
@@ -54,6 +55,26 @@ def explain(options: argparse.Namespace) -> int:
         _write(json.dumps(found) + "\n")
     else:
         _write("\n".join(screen.explain(found, _style(), _times(found["events"]))) + "\n")
+    return 0
+
+
+def graph(options: argparse.Namespace) -> int:
+    answers = _ask(options, {"ask": "graph"})
+    if len(answers) > 1:
+        names = ", ".join(each["interface"] for each in answers)
+        _complain(f"several agents run here; name one with --interface: {names}")
+        return 1
+    if not answers:
+        return NO_AGENT
+    text = json.dumps(answers[0]) + "\n" if options.format == "json" else draw(answers[0])
+    if options.output is None:
+        _write(text)
+        return 0
+    try:
+        options.output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        _complain(f"cannot write {options.output}: {error.strerror}")
+        return 1
     return 0
 
 

@@ -15,7 +15,7 @@ import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from . import report
+from . import graph, report
 from .log import Once
 from .report import NoSuchPeer, View
 from .stream import Answer, Server
@@ -35,12 +35,21 @@ def default_path(interface: str, environ: Mapping[str, str] = os.environ) -> Pat
 
 
 class Control:
-    """`view` gives what there is to tell, as of now. Trouble costs a line in the log, never the agent."""
+    """`view` gives what there is to tell, as of now; `survey` goes on asking the members for their links, and
+    tells when to be called again, None when it is done. Trouble costs a line in the log, never the agent.
+    """
 
-    def __init__(self, selector: selectors.BaseSelector, path: Path, view: Callable[[float], View]) -> None:
+    def __init__(
+        self,
+        selector: selectors.BaseSelector,
+        path: Path,
+        view: Callable[[float], View],
+        survey: Callable[[float], float | None],
+    ) -> None:
         self._selector = selector
         self._path = path
         self._view = view
+        self._survey = survey
         self._server: Server | None = None
         self._inode: tuple[int, int] | None = None  # what we bound is ours to remove
 
@@ -68,7 +77,7 @@ class Control:
 
     def turn(self, now: float) -> None:
         if self._server:
-            self._server.tick(now)
+            self._server.turn(now)
 
     def _answer(self, request: bytes, now: float) -> Answer:
         try:
@@ -79,16 +88,26 @@ class Control:
     def _asked(self, request: dict[str, object], view: View) -> Answer:
         match request.get("ask"):
             case "status":
-                return _listed(report.status_head(view), "peers", report.peer_rows(view))
+                return _listed(report.status_head(view), peers=report.peer_rows(view))
             case "explain":
                 peer = request.get("peer")
                 if not isinstance(peer, str):
                     raise ValueError('"peer" is missing: a name, a mesh address or the beginning of a key')
                 return _whole(report.explanation(view, report.find(view, peer)))
+            case "graph":
+                return self._graph(view.now)
         raise ValueError(f'"ask" is none of {", ".join(ASKS)}')
 
+    def _graph(self, now: float) -> Answer:
+        """Ask the members first; what nobody told within a second is left out."""
+        while (due := self._survey(now)) is not None:
+            yield due
+            now = max(now, due)
+        view = self._view(now)
+        yield from _listed(graph.head(view), nodes=graph.nodes(view), links=graph.pairs(view))
 
-ASKS = ("status", "explain")
+
+ASKS = ("status", "explain", "graph")
 
 
 def _parse(request: bytes) -> dict[str, object]:
@@ -105,11 +124,14 @@ def _whole(answer: Mapping[str, object]) -> Answer:
     yield _json(answer) + b"\n"
 
 
-def _listed(head: Mapping[str, object], name: str, rows: Iterable[Mapping[str, object]]) -> Answer:
-    """The head as one object, with the rows in it as a list under `name`."""
-    yield _json(head)[:-1] + f', "{name}": ['.encode()
-    yield from _parted(rows)
-    yield b"]}\n"
+def _listed(head: Mapping[str, object], **lists: Iterable[Mapping[str, object]]) -> Answer:
+    """The head as one object, with the rows of each list in it."""
+    yield _json(head)[:-1]
+    for name, rows in lists.items():
+        yield f', "{name}": ['.encode()
+        yield from _parted(rows)
+        yield b"]"
+    yield b"}\n"
 
 
 def _parted(rows: Iterable[Mapping[str, object]]) -> Iterator[bytes]:

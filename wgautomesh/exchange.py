@@ -16,6 +16,7 @@ from . import messages
 from .log import TRACE
 from .messages import Message
 from .seal import Seal
+from .tally import MALFORMED, NEWER, OTHER_SECRET, RECEIVED, SENT, UNKNOWN_KIND, Tally
 from .tunnel import Tunnel
 from .values import IPAddress, IPInterface, Member
 
@@ -58,6 +59,7 @@ class Exchange:
         self._hear = hear
         self._tunnels: dict[int, Tunnel] = {}  # by IP version
         self._said: set[str] = set()
+        self.tally = Tally()
 
     @property
     def is_open(self) -> bool:
@@ -103,7 +105,9 @@ class Exchange:
         """Raises OSError when the socket is of no use any more. A datagram that cannot leave is lost."""
         tunnel = self._tunnels.get(member.address.version)
         if tunnel:
-            sent = tunnel.send(member.address, self._seal.seal(messages.encode(message)))
+            sealed = self._seal.seal(messages.encode(message))
+            sent = tunnel.send(member.address, sealed)
+            self.tally.count(SENT, message, len(sealed))
             log.log(TRACE, "%s %s: %s", "to" if sent else "not sent to", member, message)
 
     def receive(self, tunnel: Tunnel) -> Iterator[Event]:
@@ -114,17 +118,23 @@ class Exchange:
                 continue
             plain = self._seal.open(each.data)
             if plain is None:
+                self.tally.rejected[OTHER_SECRET] += 1
                 yield Unreadable(each.ip)
                 continue
             try:
                 message = messages.decode(plain)
             except messages.Newer as newer:
+                self.tally.rejected[NEWER] += 1
                 self._say_once(f"{each.ip} speaks {newer}, which is not understood here: update this node")
                 continue
             except messages.Malformed as error:
+                self.tally.rejected[MALFORMED] += 1
                 log.debug("malformed datagram from %s: %s", each.ip, error)
                 continue
-            if message is not None:
+            if message is None:
+                self.tally.rejected[UNKNOWN_KIND] += 1
+            else:
+                self.tally.count(RECEIVED, message, len(each.data))
                 log.log(TRACE, "from %s: %s", each.ip, message)
                 yield Heard(each.ip, message)
 

@@ -84,7 +84,7 @@ class Server:
             due.append(self._accept_due)
         return min(due, default=float("inf"))
 
-    def tick(self, now: float) -> None:
+    def turn(self, now: float) -> None:
         """Make a slice of what was asked for, in turn for all who asked."""
         if self._accept_due is not None and now >= self._accept_due:
             self._listen()
@@ -104,7 +104,12 @@ class Server:
     def _make(self, client: _Client, now: float, ends: float) -> None:
         while client.has_room and client.resume <= now:
             assert client.answer is not None  # noqa: S101 - has room
-            piece = next(client.answer, None)
+            try:
+                piece = next(client.answer, None)
+            except Exception:  # a mistake of ours in telling of the mesh must not cost the mesh
+                log.exception("an answer broke off")
+                client.deadline = now
+                return
             if piece is None:
                 client.answer = None
             elif isinstance(piece, float):

@@ -43,6 +43,7 @@ class Node:
     agent: subprocess.Popen[bytes] | None = None
     started: float = 0.0  # wall clock at the agent's last start
     module: str = "wgautomesh"  # what is run as the agent
+    extra: tuple[str, ...] = ()  # further options for it
     settings: dict[str, Setting] = field(default_factory=dict)  # as last written
     alias: str = ""  # what others call it who know it from DNS
     options: Sequence[str] = ()  # of the command line, in place of the configuration
@@ -227,6 +228,7 @@ class Node:
             self.module,
             "--log-level",
             level,
+            *self.extra,
             *(self.options or (str(self.config),)),
         )
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
 
-from wgautomesh.log import set_up
+from wgautomesh.log import DETAILS_WINDOW, MAX_DETAILS, TRACE, set_up
 
 SPEAK_AT_EVERY_LEVEL = """
+import json
 import logging
-from wgautomesh.log import set_up
+from wgautomesh.log import DETAILS_WINDOW, MAX_DETAILS, TRACE, set_up
 set_up("trace")
 for level in (5, 10, 20, 30, 40):
     logging.getLogger("wgautomesh.test").log(level, "level %d", level)
@@ -104,3 +107,37 @@ def test_a_closed_or_full_stderr_is_no_reason_to_die(closing: str) -> None:
         ["sh", "-c", shell, sys.executable, script], capture_output=True, text=True, check=True
     )
     assert run.stdout == "alive\n"
+
+
+def test_json_is_one_object_a_line_and_names_the_peer(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up("info", "json")
+    LOG.warning("two\nlines of %s", "é", extra={"peer": "KEY"})
+    try:
+        raise ValueError("a\nb")
+    except ValueError:
+        LOG.exception("broken")
+    first, second = map(json.loads, capsys.readouterr().err.splitlines())
+    assert (first["level"], first["peer"], first["module"]) == ("warn", "KEY", "test")
+    assert first["text"] == "two\\x0alines of é"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", first["time"])
+    assert second["level"] == "error" and "ValueError" in second["text"] and "peer" not in second
+
+
+def test_strangers_cannot_fill_the_log_with_details(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("wgautomesh.log.time.monotonic", lambda: clock[0])
+    set_up("trace")
+
+    def flood(level: int) -> int:
+        for number in range(1000):
+            LOG.log(level, "datagram %d", number)
+        return len(capsys.readouterr().err.splitlines())
+
+    for _ in range(2):
+        assert flood(logging.DEBUG) == MAX_DETAILS + 1
+        LOG.debug("another place")
+        assert "another place" in capsys.readouterr().err
+        clock[0] += DETAILS_WINDOW + 1
+    assert flood(logging.INFO) == flood(TRACE) == 1000
