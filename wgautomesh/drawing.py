@@ -126,7 +126,7 @@ def _edges(
         pull = 0.45 if many else 0.0  # edges of a large mesh bend inwards, so that neighbours' stay apart
         bend = tuple(at + (to - at) * pull for at, to in zip(middle, centre, strict=True))
         fast = 1.0 - min((link["rtt"] if link["rtt"] is not None else SLOW / 2) / SLOW, 1.0)
-        strength = (0.35 + 0.6 * fast) * (0.45 if many and link["path"] != "LAN" else 1.0)
+        strength = (0.35 + 0.6 * fast) * (0.22 if many and link["path"] != "LAN" else 1.0)
         colour, dash, width = COLOURS[link["path"]], "", 1.0 if many else 2.0
         if not link["connected"]:
             colour, dash, strength, width = (

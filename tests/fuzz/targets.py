@@ -251,18 +251,19 @@ def asked(data: bytes) -> None:
     """A line on the control socket."""
     pieces = [each for each in a_control()._answer(data, 10.0) if isinstance(each, bytes)]
     answer = json.loads(b"".join(pieces))
-    assert answer["version"] == 1 and answer["kind"] in ("status", "explain", "error")
+    assert answer["version"] == 1 and answer["kind"] in ("status", "explain", "graph", "error")
     assert sum(map(len, pieces)) < 100_000
 
 
 @cache
 def a_control() -> control.Control:
     view = View("wg0", (Member(MEMBER_KEY, MESH_IP, (), "attic"),), 10.0, 0.0, mesh=a_mesh())
-    return control.Control(selectors.DefaultSelector(), Path("unused"), lambda now: view)
+    return control.Control(selectors.DefaultSelector(), Path("unused"), lambda now: view, lambda now: None)
 
 
 def asked_seeds() -> Iterable[bytes]:
     yield b'{"ask": "status"}'
+    yield b'{"ask": "graph"}'
     yield b'{"ask": "explain", "peer": "attic"}'
     yield json.dumps({"ask": "explain", "peer": key_text(OTHER_KEY)[:6]}).encode()
 
