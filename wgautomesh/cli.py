@@ -9,7 +9,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .arguments import AGENT, CHECK, COMMANDS, DNS_RECORD, EXPLAIN, GRAPH, STATUS, WRONG_USAGE, parser, without_file
+from .arguments import (
+    AGENT,
+    CHECK,
+    COMMANDS,
+    DNS_RECORD,
+    EXPLAIN,
+    GRAPH,
+    STATUS,
+    WRONG_USAGE,
+    parser,
+    without_file,
+)
 from .config import CommandLine, Config, load
 from .lock import Held, hold
 from .log import LEVELS, one_line, set_up
