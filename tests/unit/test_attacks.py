@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.world import Node, World, build
 from wgautomesh.candidates import MAX_CANDIDATES
 from wgautomesh.effects import Admit, Change, Effect, Look, Readd, Remove, Resolve, Send
-from wgautomesh.link import State
+from wgautomesh.link import PROBES_KEPT, State
 from wgautomesh.mesh import Mesh, Past
 from wgautomesh.messages import (
     BUCKETS,
@@ -193,6 +193,24 @@ class AnySequence(RuleBasedStateMachine):
             self.peers.pop(key, None)
         self._look()
 
+    @rule(days=st.sampled_from([1, 30]))
+    def nobody_told_us_how_long_we_stood_still(self, days: int) -> None:
+        self.now += days * 86_400.0
+        self._event(lambda: self.mesh.tick(self.now))
+        self._settle()
+
+    @rule(member=members, back=st.sampled_from([1, 3600, 10**9]))
+    def the_wall_clock_goes_back(self, member: Member, back: int) -> None:
+        peer = self.peers.get(member.key)
+        if peer and peer.handshake:
+            shaken = max(1, int((self.now - back) * 1e9))
+            self.peers[member.key] = replace(peer, handshake=shaken)
+        self._look()
+
+    @rule(found=st.lists(endpoints, max_size=2))
+    def the_router_opens_a_port(self, found: list[Endpoint]) -> None:
+        self._event(lambda: self.mesh.mapped(tuple(found), self.now))
+
     @rule(stays=st.sets(members))
     def the_member_list_changes(self, stays: set[Member]) -> None:
         self.members = (*(each for each in MEMBERS if each in stays), LEFT_OUT)
@@ -220,6 +238,9 @@ class AnySequence(RuleBasedStateMachine):
         assert set(self.mesh.gossip.book) <= belongs
         assert set(self.mesh.links) == belongs - {OWN}
         assert all(len(link.candidates) <= MAX_CANDIDATES for link in self.mesh.links.values())
+        assert all(len(link.probes) <= PROBES_KEPT for link in self.mesh.links.values())
+        assert all(len(link.in_place) <= MAX_CANDIDATES for link in self.mesh.links.values())
+        assert set(self.mesh.memory().endpoints) <= belongs and self.mesh.made <= belongs | {FORMER}
 
     @precondition(lambda self: hasattr(self, "mesh"))
     @invariant()
@@ -309,7 +330,7 @@ class AnySequence(RuleBasedStateMachine):
         return Surroundings((lan,), (IPv4Interface("10.14.0.250/24"),))
 
 
-AnySequence.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+AnySequence.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None, derandomize=True)
 TestAnySequence = AnySequence.TestCase
 
 
