@@ -1,6 +1,6 @@
 # One command each. As root on Debian nothing needs to be prepared: what is missing is installed first.
 .DEFAULT_GOAL := help
-.PHONY: help demo fuzz test test-fast test-units test-unit-all test-lab test-kernel bench bench-scenarios clean
+.PHONY: help demo fuzz test test-day test-fast test-units test-unit-all test-lab test-kernel bench bench-scenarios clean
 MAKEFLAGS += --no-print-directory
 
 VENV := .venv/dev
@@ -26,6 +26,9 @@ test-fast: $(VENV)/ready  ## unit tests, types and style, in seconds
 	@$(VENV)/bin/ruff format --check $(CHECKED)
 	@$(VENV)/bin/mypy
 	@$(PYTHON) -m pytest tests/unit
+
+test-day: $(VENV)/ready  ## two days of virtual time in which something breaks every few minutes
+	@$(PYTHON) -m pytest -s tests/endurance
 
 test-unit-all:  ## the unit tests on every Python 3.10 to 3.13 found here
 	@tests/every_python.sh

@@ -330,7 +330,9 @@ class AnySequence(RuleBasedStateMachine):
         return Surroundings((lan,), (IPv4Interface("10.14.0.250/24"),))
 
 
-AnySequence.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None, derandomize=True)
+AnySequence.TestCase.settings = settings(
+    max_examples=60, stateful_step_count=40, deadline=None, derandomize=True
+)
 TestAnySequence = AnySequence.TestCase
 
 
