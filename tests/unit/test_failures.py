@@ -48,7 +48,7 @@ class Broken:
         self._fail()
         return Device("wg0", 1, KEY, b"p" * 32, 51820)
 
-    def add(self, peer: Peer) -> None:
+    def add(self, *peers: Peer) -> None:
         self._fail()
 
     def close(self) -> None:
@@ -75,7 +75,7 @@ def test_an_error_that_may_pass_is_said_once_and_tried_again_each_second(
     held.look(now)
     while now < 61.0:
         assert held.turn(now) is None
-        held.configure(Admit(Peer(KEY)), now)
+        held.configure(Admit((Peer(KEY),)), now)
         now = max(now + 0.01, held.next_due())
     assert 55 <= broken.reads <= 60 / RETRY + 5
     assert len(caplog.records) == 2 and not lost  # reading, and configuring
