@@ -175,6 +175,8 @@ def _node(place: _Place, radius: float, centre: tuple[float, float], many: bool)
     lines = [each for each in (node["address"], node["site"]) if each]
     if anchor == "middle":
         y += 10 if below else -1 - 13 * len(lines)
+    elif not below:
+        y += 13 * len(lines) * sin(place.angle)  # the lines stand beside or above the node, never across it
     yield f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{grey}>{name}</text>'
     for number, text in enumerate(lines, start=1):
         at = f'x="{x:.1f}" y="{y + 13 * number:.1f}"'
