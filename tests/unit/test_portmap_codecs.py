@@ -8,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from wgautomesh.portmap import natpmp, pcp
+from wgautomesh.portmap.actions import Trouble
 from wgautomesh.portmap.epoch import Epoch
 from wgautomesh.values import Endpoint
 
@@ -22,6 +23,10 @@ def test_nat_pmp_requests_are_those_of_the_rfc() -> None:
     assert natpmp.ask_mapping(51820, 1, 7200) == bytes.fromhex("0001 0000 ca6c 0001 00001c20")
 
 
+NOT_ALLOWED = natpmp.Refused(True, Trouble.REFUSED, "not allowed")
+NO_ADDRESS = natpmp.Refused(False, Trouble.PRIVATE, "it has no public address")
+
+
 def test_nat_pmp_answers() -> None:
     assert natpmp.decode(bytes.fromhex("0080 0000 00000007 2c800201")) == natpmp.Address(
         IPv4Address("44.128.2.1"), 7
@@ -30,10 +35,10 @@ def test_nat_pmp_answers() -> None:
         51820, 1, 3600, 7
     )
     assert natpmp.decode(bytes.fromhex("0081 0002 00000007 ca6c 0000 00000000")) == natpmp.Refused(
-        True, "not allowed"
+        True, Trouble.REFUSED, "not allowed"
     )
     assert natpmp.decode(bytes.fromhex("0080 0003 00000007 00000000")) == natpmp.Refused(
-        False, "the router has no public address"
+        False, Trouble.PRIVATE, "it has no public address"
     )
     assert natpmp.decode(bytes.fromhex("0081 0001 00000007")) == natpmp.NoPcp()
 
@@ -60,8 +65,8 @@ def test_pcp_answers() -> None:
     for external in (Endpoint(ip_address("44.128.2.1"), 1), Endpoint(ip_address("2a0e:44::1"), 51820)):
         assert pcp.decode(pcp_answer(external)) == pcp.Mapped(NONCE, 51820, external, 3600, 7)
     somewhere = Endpoint(IPv4Address(0), 0)
-    assert pcp.decode(pcp_answer(somewhere, result=2)) == pcp.Refused(True, "not allowed")
-    assert pcp.decode(pcp_answer(somewhere, result=11)) == pcp.Refused(True, "port taken", taken=True)
+    assert pcp.decode(pcp_answer(somewhere, result=2)) == pcp.Refused(True, Trouble.REFUSED, "not allowed")
+    assert pcp.decode(pcp_answer(somewhere, result=11)) == pcp.Refused(True, Trouble.TAKEN, "port taken")
     assert pcp.decode(pcp_answer(somewhere, opcode=0x80)[:24]) == pcp.Announcement(7)
     assert pcp.decode(pcp_answer(somewhere, protocol=6)) is None
     assert pcp.decode(pcp_answer(somewhere, opcode=0x01)) is None

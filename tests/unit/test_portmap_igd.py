@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wgautomesh.portmap import igd
-from wgautomesh.portmap.actions import UpnpAnswer
+from wgautomesh.portmap.actions import Trouble, UpnpAnswer
 from wgautomesh.portmap.helper import MAX_ANSWER, Helper, parse
 from wgautomesh.portmap.igd import Failed, Request
 
@@ -102,7 +102,7 @@ def test_a_port_of_another_device_is_not_taken_over() -> None:
     library = Library(there={51820: ("192.168.2.7", 51820, "console", True, 0)})
     with pytest.raises(Failed, match=r"192\.168\.2\.7") as failed:
         run(library)
-    assert failed.value.taken
+    assert failed.value.trouble == "TAKEN"
     assert not library.added
 
 
@@ -240,7 +240,7 @@ def test_the_answer_comes_through_the_selector(program: Callable[[str], None]) -
     loop = Loop()
     loop.helper.run(REQUEST, time.monotonic())
     loop.until(lambda: loop.answers)
-    assert loop.answers == [UpnpAnswer(error="192.168.2.1")]
+    assert loop.answers == [UpnpAnswer(trouble=Trouble.REFUSED, error="192.168.2.1")]
     assert loop.helper.due == float("inf")
 
 
@@ -250,7 +250,7 @@ def test_a_program_that_takes_too_long_is_killed(program: Callable[[str], None])
     loop.helper.run(REQUEST, time.monotonic() - igd.TIME_LIMIT)
     process = loop.helper._process
     loop.until(lambda: loop.answers)
-    assert loop.answers == [UpnpAnswer(error="not done in time")]
+    assert loop.answers == [UpnpAnswer(trouble=Trouble.REFUSED, error="not done in time")]
     assert process
     assert process.returncode == -signal.SIGKILL
 

@@ -9,6 +9,15 @@ from typing import TypeAlias
 from ..values import Endpoint, IPAddress
 
 
+class Trouble(Enum):
+    """What keeps a mapping from being made or announced. The value is what a person reads."""
+
+    SILENT = "no answer"
+    REFUSED = "refused"
+    TAKEN = "port taken"
+    PRIVATE = "private address"
+
+
 class Way(Enum):
     """The value is what a person reads."""
 
@@ -29,10 +38,10 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class UpnpAnswer:
-    """What the UPnP program found out. Without an address it failed, and `error` says why.
+    """What the UPnP program found out. If it failed, `trouble` and `error` say why.
 
     `lifetime` in s, 0 is for ever; `made`: the mapping was not there before; `url` finds the router again
-    without a search; `taken`: the port belongs to somebody else; `silent`: no router answered at all.
+    without a search.
     """
 
     ip: IPAddress | None = None
@@ -40,9 +49,8 @@ class UpnpAnswer:
     lifetime: int = 0
     made: bool = False
     url: str = ""
+    trouble: Trouble | None = None
     error: str = ""
-    taken: bool = False
-    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +80,6 @@ class Opened:
 
     endpoint: Endpoint | None
     way: Way | None = None
-
-
-class Trouble(Enum):
-    """What keeps a mapping from being made or announced."""
-
-    SILENT = "no answer"
-    REFUSED = "refused"
-    TAKEN = "port taken"
-    PRIVATE = "private address"
 
 
 @dataclass(frozen=True, slots=True)

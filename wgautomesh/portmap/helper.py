@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from ipaddress import IPv4Address
 
-from .actions import UpnpAnswer
+from .actions import Trouble, UpnpAnswer
 from .igd import TIME_LIMIT, Request
 
 PROGRAM = f"{__package__}.igd"
@@ -95,8 +95,8 @@ def parse(said: bytes) -> UpnpAnswer:
     try:
         found = json.loads(said)
         if "error" in found:
-            error = str(found["error"])[:MAX_WORDS]
-            return UpnpAnswer(error=error, taken=bool(found.get("taken")), silent=bool(found.get("silent")))
+            trouble = Trouble[found.get("trouble", "REFUSED")]
+            return UpnpAnswer(trouble=trouble, error=str(found["error"])[:MAX_WORDS])
         if not found:  # a release
             return UpnpAnswer()
         ip, port, lifetime = IPv4Address(found["ip"]), int(found["port"]), int(found["lifetime"])
@@ -104,4 +104,4 @@ def parse(said: bytes) -> UpnpAnswer:
             raise ValueError("out of range")
         return UpnpAnswer(ip, port, lifetime, bool(found["made"]), str(found["url"]))
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):  # JSON knows Infinity
-        return UpnpAnswer(error="its answers made the program that asks it fail")
+        return UpnpAnswer(trouble=Trouble.REFUSED, error="its answers made the program that asks it fail")

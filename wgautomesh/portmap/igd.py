@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import ip_address
 from itertools import chain, product
 from random import SystemRandom
 from typing import Any
@@ -57,11 +58,11 @@ class Request:
 
 
 class Failed(Exception):
-    """The errand failed. `taken`: the port is another's; `silent`: no router answered."""
+    """The errand failed; `trouble` names what kind of `actions.Trouble` that is."""
 
-    def __init__(self, why: str, *, taken: bool = False, silent: bool = False) -> None:
+    def __init__(self, why: str, trouble: str = "REFUSED") -> None:
         super().__init__(why)
-        self.taken, self.silent = taken, silent
+        self.trouble = trouble
 
 
 def main(argument: str) -> dict[str, Any]:
@@ -73,7 +74,7 @@ def main(argument: str) -> dict[str, Any]:
     try:
         return run(request, miniupnpc.UPnP)
     except Failed as failed:
-        return {"error": str(failed), "taken": failed.taken, "silent": failed.silent}
+        return {"error": str(failed), "trouble": failed.trouble}
 
 
 def run(request: Request, make: Callable[[], Any]) -> dict[str, Any]:
@@ -91,11 +92,13 @@ def run(request: Request, make: Callable[[], Any]) -> dict[str, Any]:
         try:
             lifetime, made = keep(router, request, port)
         except Failed as failed:
-            if request.external_port or not failed.taken:
+            if failed.trouble == "REFUSED" and not (ip and ip_address(ip).is_global):
+                raise Failed(f"its address {ip or '(none)'} is not public", "PRIVATE") from None
+            if request.external_port or failed.trouble != "TAKEN":
                 raise
             continue
         return {"ip": ip, "port": port, "lifetime": lifetime, "made": made, "url": url}
-    raise Failed("no free port found", taken=True)
+    raise Failed("no free port found", "TAKEN")
 
 
 def find(request: Request, make: Callable[[], Any]) -> tuple[Any, str]:
@@ -110,7 +113,7 @@ def find(request: Request, make: Callable[[], Any]) -> tuple[Any, str]:
         if urlsplit(control).hostname == request.router:
             return router, url
         why = f"{url} leads to {urlsplit(control).hostname}"
-    raise Failed(why or "no answer", silent=not why)
+    raise Failed(why or "no answer", "REFUSED" if why else "SILENT")
 
 
 def search(request: Request) -> Iterator[str]:
@@ -166,7 +169,7 @@ def keep(router: Any, request: Request, port: int) -> tuple[int, bool]:
     if there is not None:
         client, internal, words, _, left = there
         if client != request.ip or (internal != request.port and words != DESCRIPTION):
-            raise Failed(f"{client} port {internal}", taken=True)
+            raise Failed(f"{client} port {internal}", "TAKEN")
         if internal == request.port and (left == 0 or left > request.lifetime / 2):
             return int(left), False
     arguments = (port, "UDP", request.ip, request.port, DESCRIPTION, "")
@@ -176,9 +179,9 @@ def keep(router: Any, request: Request, port: int) -> tuple[int, bool]:
         except Exception as error:
             if FOREVER_ONLY in str(error) and lifetime:
                 continue
-            raise Failed(
-                "another device" if TAKEN in str(error) else str(error), taken=TAKEN in str(error)
-            ) from None
+            if TAKEN in str(error):
+                raise Failed("another device", "TAKEN") from None
+            raise Failed(str(error)) from None
         return lifetime, there is None
     raise AssertionError("a lifetime of 0 returns or raises")
 

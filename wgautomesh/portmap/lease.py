@@ -138,12 +138,11 @@ class Lease:
                 self._open.pop(_Question.PCP_EPOCH, None)
                 self._hear_epoch(Way.PCP, epoch, now)
             case natpmp.NoPcp():
-                self._refused(_Question.PCP_MAP, "not spoken", now)
-            case natpmp.Refused(mapping, why):
-                self._refused(_Question.NAT_PMP_MAP if mapping else _Question.ADDRESS, why, now)
-            case pcp.Refused(mapping, why, taken):
-                question = _Question.PCP_MAP if mapping else _Question.PCP_EPOCH
-                self._refused(question, why, now, Trouble.TAKEN if taken else Trouble.REFUSED)
+                self._refused(_Question.PCP_MAP, Trouble.SILENT, "", now)
+            case natpmp.Refused(mapping, trouble, why):
+                self._refused(_Question.NAT_PMP_MAP if mapping else _Question.ADDRESS, trouble, why, now)
+            case pcp.Refused(mapping, trouble, why):
+                self._refused(_Question.PCP_MAP if mapping else _Question.PCP_EPOCH, trouble, why, now)
 
     def announced(self, data: bytes, now: float) -> None:
         """A datagram from the router to the whole LAN: it may have started anew."""
@@ -186,10 +185,9 @@ class Lease:
                     self._doubt(held)
                 self._granted(Way.UPNP, Endpoint(answer.ip, answer.port), answer.lifetime, now)
                 return
-            trouble = Trouble.TAKEN if answer.taken else Trouble.SILENT if answer.silent else Trouble.REFUSED
-            self._troubles[Way.UPNP] = trouble, answer.error
+            self._troubles[Way.UPNP] = answer.trouble or Trouble.REFUSED, answer.error
             self._failed_checks += 1
-            if held and (answer.taken or self._failed_checks >= FAILED_CHECKS):
+            if held and (answer.trouble is Trouble.TAKEN or self._failed_checks >= FAILED_CHECKS):
                 self._lose(now)
         self._settle(now)
 
@@ -284,7 +282,7 @@ class Lease:
         elif question is _MAP.get(held.way):
             self._held = replace(held, renew=now + (held.expires - now) / 2)
 
-    def _refused(self, question: _Question, why: str, now: float, trouble: Trouble = Trouble.REFUSED) -> None:
+    def _refused(self, question: _Question, trouble: Trouble, why: str, now: float) -> None:
         if self._open.pop(question, None) is None:
             return
         self._troubles[question.way] = trouble, why
@@ -356,7 +354,7 @@ class Lease:
         self._open.pop(_Question.ADDRESS, None)
         held = self._held
         if int(ip) == 0:
-            self._troubles[Way.NAT_PMP] = Trouble.REFUSED, "the router has no public address"
+            self._troubles[Way.NAT_PMP] = Trouble.PRIVATE, "it has no public address"
             self._settle(now)
         elif held and held.way is Way.NAT_PMP and ip != held.external.ip:
             self._memory.address = ip

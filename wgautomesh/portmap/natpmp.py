@@ -9,12 +9,15 @@ import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
+from .actions import Trouble
+
 VERSION = 0
 _ADDRESS, _MAP_UDP, _REPLY = 0, 1, 128  # opcodes; a reply has the highest bit set
 _NO_SUCH_VERSION = 1  # result codes
-_TROUBLE = {
+_NO_ADDRESS = 3
+_WHY = {
     2: "not allowed",
-    3: "the router has no public address",
+    _NO_ADDRESS: "it has no public address",
     4: "no room for more mappings",
     5: "request not supported",
 }
@@ -45,6 +48,7 @@ class Refused:
     """`mapping`: the request was one for a mapping."""
 
     mapping: bool
+    trouble: Trouble
     why: str
 
 
@@ -68,7 +72,8 @@ def decode(data: bytes) -> Address | Mapped | Refused | NoPcp | None:  # noqa: P
     if result == _NO_SUCH_VERSION:
         return NoPcp()
     if result:
-        return Refused(opcode != _REPLY | _ADDRESS, _TROUBLE.get(result, f"error {result}"))
+        trouble = Trouble.PRIVATE if result == _NO_ADDRESS else Trouble.REFUSED
+        return Refused(opcode != _REPLY | _ADDRESS, trouble, _WHY.get(result, f"error {result}"))
     if opcode == _REPLY | _ADDRESS and len(data) >= 12:
         return Address(IPv4Address(data[8:12]), epoch)
     if opcode == _REPLY | _MAP_UDP and len(data) >= 16:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from ..values import Endpoint, IPAddress
+from .actions import Trouble
 
 VERSION = 2
 NONCE_SIZE = 12  # bytes
@@ -18,15 +19,16 @@ MAX_SIZE = 1100  # bytes (section 7)
 _ANNOUNCE, _MAP, _REPLY = 0, 1, 128  # opcodes; a reply has the highest bit set
 _UDP = 17
 _HEADER, _MAP_BODY = 24, 36  # bytes
-_NO_SUCH_VERSION, _TAKEN = 1, 11  # result codes (section 7.4)
-_TROUBLE = {
+_NO_SUCH_VERSION, _NO_ADDRESS, _TAKEN = 1, 7, 11  # result codes (section 7.4)
+_TROUBLE = {_NO_ADDRESS: Trouble.PRIVATE, _TAKEN: Trouble.TAKEN}
+_WHY = {
     _NO_SUCH_VERSION: "version not supported",
     2: "not allowed",
     3: "malformed request",
     4: "request not supported",
     5: "option not supported",
     6: "malformed option",
-    7: "the router has no public address",
+    _NO_ADDRESS: "it has no public address",
     8: "no room for more mappings",
     9: "UDP not supported",
     10: "too many mappings of this host",
@@ -56,11 +58,11 @@ class Mapped:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """`mapping`: the request was one for a mapping. `taken`: its port belongs to somebody else."""
+    """`mapping`: the request was one for a mapping."""
 
     mapping: bool
+    trouble: Trouble
     why: str
-    taken: bool = False
 
 
 def ask_announcement(client: IPAddress) -> bytes:
@@ -86,8 +88,8 @@ def decode(data: bytes) -> Announcement | Mapped | Refused | None:
     if not opcode & _REPLY or not (version == VERSION or result == _NO_SUCH_VERSION):
         return None
     if result:
-        why = _TROUBLE.get(result, f"error {result}")
-        return Refused(opcode == _REPLY | _MAP, why, taken=result == _TAKEN)
+        trouble = _TROUBLE.get(result, Trouble.REFUSED)
+        return Refused(opcode == _REPLY | _MAP, trouble, _WHY.get(result, f"error {result}"))
     if opcode == _REPLY | _ANNOUNCE:
         return Announcement(epoch)
     if opcode == _REPLY | _MAP and len(data) >= _HEADER + _MAP_BODY:
