@@ -306,7 +306,7 @@ def test_a_hostile_gateway_costs_nothing(lab_of: LabOf, measured: Measured, mode
         share = (alice.cpu() - cpu) / (time.monotonic() - begin)
         measured("more memory in the agent", (alice.memory() - before) / 2**20, bound=1, unit="MiB")
         measured("longest wait for an answer of the agent", slowest, bound=0.25)
-        measured("CPU of the agent, of one core", 100 * share, bound=20, unit="%")
+        measured("CPU of the agent, of one core", 100 * share, bound=5, unit="%")
         measured("memory of the helper", largest / 2**20, bound=MEMORY_LIMIT / 2**20, unit="MiB")
         assert seen
         lines = [each for each in alice.lines() if "port mapping" in each.text]

@@ -494,5 +494,6 @@ def test_whatever_a_router_says_costs_little_and_is_never_announced_if_private(
         now = before + wait
         if lease.endpoint:
             assert lease.endpoint.ip.is_global
+            assert lease.endpoint.ip.version == 4
             assert port in (0, lease.endpoint.port)
         assert len(lease.take()) <= 40 + wait / 2

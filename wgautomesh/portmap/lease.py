@@ -312,6 +312,8 @@ class Lease:
         if self._phase not in (_Phase.ASKING, _Phase.HELD) or (self._held and self._held.way is not way):
             return
         wanted = self.wish.external_port
+        if external.ip.version != self.wish.internal.ip.version:
+            return
         if external.port == 0 or (wanted and external.port != wanted):
             self._open.pop(_MAP.get(way, _Question.PCP_MAP), None)
             self._troubles[way] = Trouble.TAKEN, ""
