@@ -176,7 +176,7 @@ def test_wrong_fields_are_an_error(wrong: dict[str, object]) -> None:
 # -- the process --------------------------------------------------------------------------------------
 
 CONFINED = """
-import json, resource, sys
+import json, sys
 from wgautomesh.portmap import igd
 igd.confine()
 try:
@@ -188,22 +188,39 @@ print(json.dumps([igd.capabilities(), memory]))
 """
 
 
-def confined(*through: str) -> list[object]:
-    done = subprocess.run(
-        [*through, sys.executable, "-c", CONFINED], capture_output=True, text=True, check=True, timeout=20
-    )
-    found: list[object] = json.loads(done.stdout)
-    return found
+# Where a sandbox forbids capset; cat stands for the next image of the program, and shows what it has left.
+SANDBOXED = """
+import ctypes, sys, types
+from wgautomesh.portmap import igd
+sandbox = types.SimpleNamespace(capset=lambda *_: -1, prctl=ctypes.CDLL(None).prctl)
+igd.ctypes = types.SimpleNamespace(**{**vars(ctypes), "CDLL": lambda *_, **__: sandbox})
+sys.executable, sys.orig_argv = "/bin/cat", ["cat", "/proc/self/status"]
+igd.confine()
+"""
+NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=+net_admin")
+ONE_RIGHT = (*NOBODY, "--ambient-caps=+net_admin", "--bounding-set=-all,+net_admin")
+
+
+def output(code: str, *through: str) -> str:
+    command = [*through, sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout
 
 
 def test_the_program_has_no_capability_and_little_memory() -> None:
-    assert confined() == [0, False]
+    assert json.loads(output(CONFINED)) == [0, False]
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="giving another user an ambient capability takes root")
 def test_an_ambient_capability_is_given_up_too() -> None:
-    caps = ("--inh-caps=+net_admin", "--ambient-caps=+net_admin", "--bounding-set=-all,+net_admin")
-    assert confined("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *caps) == [0, False]
+    assert json.loads(output(CONFINED, *ONE_RIGHT)) == [0, False]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="giving another user an ambient capability takes root")
+def test_where_a_sandbox_forbids_capset_the_next_image_has_nothing() -> None:
+    status = dict(
+        line.split(":\t", 1) for line in output(SANDBOXED, *ONE_RIGHT).splitlines() if ":\t" in line
+    )
+    assert {int(status[name], 16) for name in ("CapPrm", "CapEff", "CapAmb")} == {0}
 
 
 class Loop:
