@@ -111,12 +111,15 @@ class Lab:
             node.start()
 
     def path(self, one: Node, other: Node) -> str | None:
-        """How packets go between two nodes, by WireGuard's word at both ends: "LAN", "direct", or None.
+        """How packets go between two nodes, by WireGuard's word: "LAN", "direct", "mapped", or None.
 
         LAN: both use the other's own address in the network they share. Direct: each uses an address at which
-        the other's site is seen from outside. None: at least one end has no session, or a wrong endpoint.
+        the other's site is seen from outside. Mapped: so, and a port there is one that the router opened.
+        None: at least one end has no session, or a wrong endpoint.
         """
         ways = {_way(one, other), _way(other, one)}
+        if ways == {"direct", "mapped"}:
+            return "mapped"
         return ways.pop() if len(ways) == 1 else None
 
     # -- waiting --------------------------------------------------------------------------------------
@@ -177,10 +180,14 @@ def _way(here: Node, there: Node) -> str | None:
     peer = here.wg.peers().get(there.key)
     if peer is None or peer.endpoint is None or not peer.handshake:
         return None
-    ip = ip_address(peer.endpoint.rpartition(":")[0].strip("[]"))
+    host, _, port = peer.endpoint.rpartition(":")
+    ip = ip_address(host.strip("[]"))
     if here.box.above and here.box.above is there.box.above:
         return "LAN" if there.box.has(ip) else None
-    return "direct" if any(box.has(ip) for box in there.box.upwards()) else None
+    if not any(box.has(ip) for box in there.box.upwards()):
+        return None
+    opens = there.box.above.gateway if there.box.above else None
+    return "mapped" if opens and int(port) in opens.forwarded() else "direct"
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -29,7 +29,7 @@ def test_five_nodes_become_a_whole_mesh(lab_of: LabOf, measured: Measured, delay
     assert set(paths.values()) == {"direct"}
 
 
-def test_the_demo_ends_with_a_table_of_ten_direct_pairs() -> None:
+def test_the_demo_ends_with_a_table_of_ten_pairs() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.lab.demo"], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
@@ -37,4 +37,7 @@ def test_the_demo_ends_with_a_table_of_ten_direct_pairs() -> None:
     rows = [line for line in done.stdout.partition("──")[2].splitlines() if " ms " in line]
     assert len(rows) == 10
     assert sum(" LAN " in row for row in rows) == 1
-    assert sum(" direct " in row for row in rows) == 9
+    assert sum(" direct " in row for row in rows) == 6
+    mapped = [row for row in rows if " mapped " in row]
+    assert len(mapped) == 3
+    assert all("bob" in row and "44.128.3.1:51820" in row for row in mapped)

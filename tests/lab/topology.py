@@ -86,13 +86,17 @@ def _walk(stands: tuple[Host | Router, ...]) -> Iterator[Host | Router]:
             yield from _walk(each.behind)
 
 
-def demo(delay: float = 0.0) -> Topology:
-    """A public hub, two nodes behind two NATs, and two more that share a LAN behind a third."""
+def demo(delay: float = 0.0, *, maps: Maps | None = None) -> Topology:
+    """A public hub, two nodes behind two NATs, and two more that share a LAN behind a third.
+
+    With `maps`, the second NAT gives every destination a port of its own, and opens one on request.
+    """
+    south = Router("south", (Host("bob"),), Nat.SYMMETRIC if maps else Nat.PRESERVING, maps=maps)
     return Topology(
         (
             Host("hub"),
             Router("north", (Host("alice"),)),
-            Router("south", (Host("bob"),)),
+            south,
             Router("home", (Host("carol"), Host("dave"))),
         ),
         delay=delay,
