@@ -170,7 +170,10 @@ in
             type = types.nullOr types.port;
             default = null;
             example = 51820;
-            description = "External port that the router shall forward to the WireGuard port.";
+            description = ''
+              External port that the router shall forward to the WireGuard port, by PCP, NAT-PMP or UPnP;
+              0 takes any. Null: the router is not asked.
+            '';
           };
           dns_mesh = mkOption {
             type = types.nullOr types.str;
