@@ -291,7 +291,10 @@ def test_a_hostile_gateway_costs_nothing(lab_of: LabOf, measured: Measured, mode
     hub, alice = lab["hub"], lab["alice"]
     with hostile(lab, "north", mode):
         lab.start()
-        measured("connected, from the start", lab.until_connected(hub, alice, within=10), bound=3)
+        lab.until_connected(hub, alice, within=10)
+        link, configured = alice.link(hub), alice.configured_at()
+        assert link and configured
+        measured("connected, after the interface was configured", link.at - configured, bound=3)
         time.sleep(2)
         before, cpu, begin = alice.memory(), alice.cpu(), time.monotonic()
         slowest, largest, seen = 0.0, 0, set[int]()
@@ -305,7 +308,7 @@ def test_a_hostile_gateway_costs_nothing(lab_of: LabOf, measured: Measured, mode
             time.sleep(0.1)
         share = (alice.cpu() - cpu) / (time.monotonic() - begin)
         measured("more memory in the agent", (alice.memory() - before) / 2**20, bound=1, unit="MiB")
-        measured("longest wait for an answer of the agent", slowest, bound=0.25)
+        measured("longest wait for an answer of the agent", slowest, bound=0.5)
         measured("CPU of the agent, of one core", 100 * share, bound=5, unit="%")
         measured("memory of the helper", largest / 2**20, bound=MEMORY_LIMIT / 2**20, unit="MiB")
         assert seen
