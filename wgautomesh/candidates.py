@@ -82,6 +82,16 @@ class Candidate:
     answered: bool = False
 
     @property
+    def on_lan(self) -> bool:
+        """Whether the member proved to us that it has this address on our LAN."""
+        return self.kind is Kind.LAN and self.source is None
+
+    @property
+    def preference(self) -> int:
+        """Of several on LANs, which first: both sides choose alike."""
+        return self.endpoint.ip.version
+
+    @property
     def learned_from(self) -> str:
         if self.source is not None:
             return "a port mapping" if self.kind is Kind.MAPPED else "gossip"
@@ -171,6 +181,9 @@ class Candidates:
         self._by_endpoint[endpoint] = proved
         return proved
 
+    def forget(self, endpoint: Endpoint) -> None:
+        self._by_endpoint.pop(endpoint, None)
+
     def ordered(self, own_public: Collection[IPAddress], theirs: Collection[IPAddress]) -> list[Candidate]:
         """What to try, best first.
 
@@ -185,7 +198,9 @@ class Candidates:
             private = is_private(each.endpoint.ip)
             if private and each.source is not None and not each.answered and not same_site:
                 return 6 if no_nat_between else None
-            if each.kind is Kind.LAN and (private or each.source is None):
+            if each.on_lan:
+                return each.preference - 7  # before all others
+            if each.kind is Kind.LAN and private:
                 return 0
             if each.answered:
                 return 2

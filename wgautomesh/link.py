@@ -89,6 +89,8 @@ class Link:
         self.probes: dict[int, float] = {}  # unanswered: number -> sent at
         self.first_unanswered: float | None = None
         self.heard = float("-inf")  # last sealed datagram
+        self.answered = float("-inf")  # when a probe was last answered,
+        self.sample = 0.0  # after how many s
         self.home: Endpoint | None = None  # where the member last answered
         self.hint: Candidate | None = None  # where the member is said to be now, if the doubt is confirmed
         self.strayed = False  # the endpoint in use is a hint, not where the member last answered
@@ -144,6 +146,12 @@ class Link:
         return self.state in (State.CONNECTED, State.DOUBTED)
 
     @property
+    def on_lan(self) -> bool:
+        """Whether the member last answered at an address on our LAN."""
+        known = self.candidates.get(self.home) if self.home else None
+        return known is not None and known.on_lan
+
+    @property
     def is_wanted(self) -> bool:
         """Whether somebody who knows better should be asked about this member."""
         if self.blocked:
@@ -176,11 +184,11 @@ class Link:
             return False
         self.agent = True
         self.proved_alive(now)
-        self.home = self.endpoint
-        sample = now - sent
+        self.home, self.strayed = self.endpoint, False
+        self.answered, self.sample = now, now - sent
         # The first probe of a link may have waited for the handshake: only later ones measure the path.
         if self.state is State.CONNECTED and sent >= self.since:
-            self.rtt = sample if self.rtt is None else 0.8 * self.rtt + 0.2 * sample
+            self.rtt = self.sample if self.rtt is None else 0.8 * self.rtt + 0.2 * self.sample
         return True
 
     def proved_alive(self, now: float) -> None:

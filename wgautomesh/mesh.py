@@ -11,20 +11,22 @@ from collections.abc import Iterable, Sequence
 from random import Random
 
 from .admission import Routing, admit
-from .candidates import Candidate, configured, lacks_scope
+from .candidates import Candidate, configured
 from .census import Census
-from .effects import Admit, Change, Effect, Level, Look, Save, Say, Send
+from .effects import Admit, Effect, Level, Look, Save, Say, Send
 from .gossip import Gossip
 from .herald import Herald
-from .link import MISSED_INTERVAL, MISSES_ADOPTED, PROBE_INTERVAL, Event, Link, State
+from .link import MISSED_INTERVAL, MISSES_ADOPTED, Event, Link, State
 from .messages import Answer, Hello, Introduce, Introduction, Kind, Message, Record, Records, Seek, Summary
+from .move import Mover
 from .past import Past, remember
 from .pursuit import LAN_HIGH_WAITS, Pursuit
 from .standpoint import Standpoint, Surroundings
 from .timers import Timers
 from .values import Device, Endpoint, IPAddress, Key, Member, Peer
 
-FRESH = 2.0  # s; an older view of the device is renewed before telling a member where we see it
+FRESH = 2.0  # s; an older view of the device is renewed before telling a member where we see it,
+FRESH_SEEK = 0.2  # s; and this before telling others: who seeks may have just moved
 LOOK_CONNECTING = 1.0  # s between reads of the device while something is being connected
 LOOK_IDLE = 10.0  # s otherwise
 COMPLAIN_EVERY = 60.0  # s between lines that one member causes at will
@@ -57,12 +59,12 @@ class Mesh:
             rng,
             self._out,
         )
+        self._mover = Mover(self.links, self._pursuit, self.standpoint, self._schedule, self._out)
         self._routing = Routing(())
         self._looked = float("-inf")
         self._look_asked = False
         self._adopt = True  # the next look is the first of this interface
         self._joined: list[Key] = []  # members that came while it ran: they begin with the next look
-        self._renew_sources = False  # wireguard-go keeps sending from an address that is gone
         self._waiting: list[tuple[Key, Message | None]] = []
         self._timers = Timers()
         for member in members:
@@ -93,12 +95,7 @@ class Mesh:
         for key in self._joined:
             self._begin(self.links[key], now)
         self._joined.clear()
-        if self._renew_sources:
-            self._renew_sources = False
-            for key, link in self.links.items():
-                if link.is_up and link.endpoint and not lacks_scope(link.endpoint):
-                    self._out.append(Change(key, endpoint=link.endpoint))
-                    self._schedule(link, now)
+        self._mover.look(device, now)
         waiting, self._waiting = self._waiting, []
         for key, message in waiting:
             if key in self.links:
@@ -149,9 +146,12 @@ class Mesh:
 
     def found_on_lan(self, key: Key, endpoint: Endpoint, now: float) -> list[Effect]:
         """A member proved with its key that it is at this on-link address."""
-        if link := self.links.get(key):
+        link = self.links.get(key)
+        if link and link.is_up and not self.refuses(endpoint):
+            self._mover.found(link, Candidate(endpoint, Kind.LAN, now), now)
+        elif link:
             wait = 0.0 if link.low else LAN_HIGH_WAITS
-            self._offer(link, [Candidate(endpoint, Kind.LAN, now)], now, wait=wait)
+            self._offer(link, [Candidate(endpoint, Kind.LAN, now)], now, wait=wait, fresh=True)
         return self._take()
 
     def network(self, surroundings: Surroundings, now: float) -> list[Effect]:
@@ -160,7 +160,7 @@ class Mesh:
         if surroundings != before and not self._adopt:
             self._herald.announce(now)
             if before != Surroundings():
-                self._prove_all(now)
+                self._mover.network(now)
         return self._take()
 
     def mapped(self, endpoints: tuple[Endpoint, ...], now: float) -> list[Effect]:
@@ -173,7 +173,7 @@ class Mesh:
         """We were suspended: no session can be taken for granted."""
         for link in self.links.values():
             link.patience = min(link.patience, MISSES_ADOPTED)
-        self._prove_all(now)
+        self._mover.prove_all(now)
         return self._take()
 
     def reconfigure(self, members: Iterable[Member], now: float) -> list[Effect]:
@@ -203,13 +203,15 @@ class Mesh:
                 self._pursuit.pursue(link, now)
         if now >= self._herald.due:
             self._herald.announce(now)
+        if now >= self._mover.due:
+            self._mover.tick(now)
         if now >= self._next_look():
             self._look_asked = True
             self._out.append(Look())
         return self._take()
 
     def next_tick(self) -> float:
-        return min(self._timers.next(), self._next_look(), self._herald.due)
+        return min(self._timers.next(), self._next_look(), self._herald.due, self._mover.due)
 
     def memory(self) -> Past:
         """What is worth keeping across a restart."""
@@ -219,7 +221,10 @@ class Mesh:
 
     def _handle_or_wait(self, link: Link, message: Message | None, now: float) -> None:
         """Some messages need to know where the device sees the sender now: those wait for a look."""
-        asks = isinstance(message, (Hello, Seek)) and now - self._looked > FRESH
+        age = now - self._looked
+        asks = (isinstance(message, Hello) and age > FRESH) or (
+            isinstance(message, Seek) and age > FRESH_SEEK
+        )
         if link.is_up and not asks:
             self._handle(link, message, now)
         elif len(self._waiting) < MAX_WAITING:
@@ -275,7 +280,8 @@ class Mesh:
         if link.is_up:
             if not link.told:
                 self._came_up(link, now)
-            interval = PROBE_INTERVAL if link.agent else self._pursuit.agentless_interval(link)
+            pursuit = self._pursuit
+            interval = pursuit.interval(link) if link.agent else pursuit.agentless_interval(link)
             self._schedule(link, now + interval)
 
     def _agent_is_back(self, link: Link, now: float) -> None:
@@ -389,17 +395,8 @@ class Mesh:
         if link.endpoint and link.state is State.CONNECTED:
             link.candidates.confirm(link.endpoint, now)
             self._out.append(Save())
-
-    def _prove_all(self, now: float) -> None:
-        for link in self.links.values():
-            if link.is_up:
-                link.probes.clear()
-                link.first_unanswered = None
-                self._renew_sources = True
-                self._schedule(link, now)
-            elif link.state is State.TRYING:
-                self._pursuit.start(link, now)
-        self._out.append(Look())
+            if not any(each.on_lan for each in link.candidates):  # else it could roam to and fro for ever
+                self._pursuit.hello(link, now)  # which tells the member where it is seen
 
     def _admit(self, device: Device, now: float) -> list[Peer]:
         """Bring the interface in line with the members; returns the peers this makes."""

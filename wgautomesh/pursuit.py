@@ -27,6 +27,9 @@ RESOLVE_EVERY = 5.0  # s between two look-ups of one name, whoever makes us try
 IN_PLACE_TIME = 6.0  # s for all endpoints in place; more, and lies could keep coming
 IN_PLACE_TURN = 0.5  # s an endpoint gets without touching the session
 HIGH_WAITS = 1.0  # s by which the higher key gives the lower one precedence after a silence
+LAN_PROBE_INTERVAL = 1.0  # s between answered probes on a LAN, if the member may be reached elsewhere too
+LAN_MISSED_INTERVAL = 0.2  # s after which an unanswered one is repeated there: a LAN answers in milliseconds
+MISSES_TO_LEAVE_LAN = 4  # then the other endpoints are tried, in turn with the LAN
 LAN_HIGH_WAITS = 0.2  # s; neighbours find each other in one moment, and there is no NAT that both must open
 HANDS_OFF = 1.5  # s a finished handshake is left alone though no datagram came: a shot may have undone it
 HANDS_OFF_LONG = 12.0  # s the second time, long enough for WireGuard itself to prove that no agent is there
@@ -92,7 +95,7 @@ class Pursuit:
         elif link.hands_off_until is None and not (known and attempt.is_quiet(now)):
             if not known:
                 attempt.reset()
-            order = self._order(link)
+            order = self.order(link)
             trying = link.state is State.TRYING and attempt.target is not None
             again = not known and attempt.is_trying(candidate, now)  # shots so far came too early
             if trying and order and attempt.is_trying(order[0], now) and not again:
@@ -102,11 +105,15 @@ class Pursuit:
             else:
                 self.start(link, now, wait)
 
+    def ask(self, link: Link, now: float) -> None:
+        """Ask others where the member is."""
+        self._gossip.seek(link.member.key, now)
+
     def start(self, link: Link, now: float, wait: float = 0.0) -> None:
         """Begin a round of shots, and ask others, who may know better."""
         self.resolve(link, now)
         self._gossip.seek(link.member.key, now)
-        order = self._order(link)
+        order = self.order(link)
         if order:
             link.happened(Event.CANDIDATE, now)
             link.attempt.begin_round(order, now, wait)
@@ -123,7 +130,26 @@ class Pursuit:
             self._missed(link, now)
         if link.is_up:
             self.hello(link, now)
-            self._schedule(link, now + (MISSED_INTERVAL if link.agent else self.agentless_interval(link)))
+            self._schedule(
+                link, now + (self._patience(link) if link.agent else self.agentless_interval(link))
+            )
+
+    def interval(self, link: Link) -> float:
+        """Seconds from an answered probe to the next: few on a LAN that could be left for another path."""
+        return LAN_PROBE_INTERVAL if link.on_lan and self._elsewhere(link) else PROBE_INTERVAL
+
+    def _patience(self, link: Link) -> float:
+        """Seconds until an unanswered probe is repeated."""
+        hasty = link.on_lan and not link.strayed and (link.hint or self._elsewhere(link))
+        return LAN_MISSED_INTERVAL if hasty else MISSED_INTERVAL
+
+    def _elsewhere(self, link: Link) -> list[Candidate]:
+        """Where else than on the LAN to try; our own router's address (no hairpin) is no choice."""
+        own = self._standpoint.public()
+        near = self._standpoint.is_on_link
+        return [
+            each for each in self.order(link) if not near(each.endpoint.ip) and each.endpoint.ip not in own
+        ]
 
     def agentless_interval(self, link: Link) -> float:
         """Seconds until the next probe of a member without an agent: soon at first, it may be starting."""
@@ -142,6 +168,9 @@ class Pursuit:
         if link.misses == MISSES_TO_DOUBT:
             self._gossip.seek(link.member.key, now)
         if link.misses >= MISSES_TO_DOUBT:
+            if link.on_lan and not link.hint and link.misses >= MISSES_TO_LEAVE_LAN:
+                others = self._elsewhere(link)
+                link.hint = others[link.misses // 2 % len(others)] if others else None
             self._try_hint(link)
         if link.misses >= link.patience:
             # What came right at the start may have waited in a buffer while we were suspended.
@@ -154,11 +183,14 @@ class Pursuit:
     def _try_hint(self, link: Link) -> None:
         """Try a hint in place; every other time where the member last answered, for hints may be lies."""
         if link.hint and link.misses % 2 == 0:
-            self._out.append(Change(link.member.key, endpoint=link.hint.endpoint))
+            self._change(link, link.hint.endpoint)
             link.hint, link.strayed = None, True
         elif link.strayed and link.home:
-            self._out.append(Change(link.member.key, endpoint=link.home))
+            self._change(link, link.home)
             link.strayed = False
+
+    def _change(self, link: Link, endpoint: Endpoint) -> None:
+        self._out.extend((Change(link.member.key, endpoint=endpoint), Look()))
 
     def _judge(self, link: Link, now: float) -> None:
         """Nobody answers: is the path dead, or only the agent?"""
@@ -173,7 +205,7 @@ class Pursuit:
         link.told = False
         quiet = now - (link.first_unanswered or now)
         self._say(Level.WARNING, link, f"silent: no answer for {quiet:.0f} s at {link.endpoint}")
-        order = self._order(link)
+        order = self.order(link)
         link.in_place = sorted(order, key=lambda each: each.endpoint == link.endpoint)
         self._gossip.forget(link.member.key)
         self._gossip.seek(link.member.key, now)
@@ -188,7 +220,8 @@ class Pursuit:
 
     def _doubt(self, link: Link, hint: Candidate, now: float) -> None:
         """Somebody sees the member elsewhere. Ours may still work: prove it before anything moves."""
-        link.hint = hint
+        if any(each.endpoint == hint.endpoint for each in self.order(link)):
+            link.hint = hint
         if link.first_unanswered is None:
             self._schedule(link, now)
 
@@ -212,7 +245,7 @@ class Pursuit:
         for key in cleared:
             link = self._links.get(key)
             if link and not link.is_up and not link.blocked:
-                self._readd(link, device.peers.get(key), None)
+                self.readd(link, device.peers.get(key), None)
         aimed, self._aimed = self._aimed, {}
         for key in aimed:
             link = self._links.get(key)
@@ -233,7 +266,7 @@ class Pursuit:
         elif attempt.target and not self._restraint.allows(attempt.target, now):
             attempt.wait(now)
         elif attempt.target:
-            self._readd(link, peer, attempt.target.endpoint)
+            self.readd(link, peer, attempt.target.endpoint)
             attempt.shot(now, rx_bytes=0)
             self.hello(link, now)
         self._schedule(link, attempt.next_shot)
@@ -264,7 +297,7 @@ class Pursuit:
         record = self._gossip.book.get(link.member.key)
         natted = record is None or (record.nat is not Nat.OPEN and not has_opened_port(record))
         if (attempt.rounds + 1) % QUIET_ROUNDS == 0 and link.introduced and natted:
-            self._readd(link, peer, None)
+            self.readd(link, peer, None)
             attempt.be_quiet(now)
         else:
             attempt.rest(now)
@@ -292,7 +325,7 @@ class Pursuit:
             self._out.append(Look())
         self.start(link, now, wait=0.0 if link.low else HIGH_WAITS)
 
-    def _readd(self, link: Link, peer: Peer | None, endpoint: Endpoint | None) -> None:
+    def readd(self, link: Link, peer: Peer | None, endpoint: Endpoint | None) -> None:
         """The peer as it is, with all that somebody gave it, at another endpoint and without a session."""
         if peer is None:
             peer = Peer(link.member.key, keepalive=KEEPALIVE, allowed_ips=link.member.networks)
@@ -303,7 +336,7 @@ class Pursuit:
         ours, theirs = self._gossip.book.get(self._gossip.own), self._gossip.book.get(link.member.key)
         return has_opened_port(ours) and not has_opened_port(theirs)
 
-    def _order(self, link: Link) -> list[Candidate]:
+    def order(self, link: Link) -> list[Candidate]:
         """What is worth trying, best first."""
         record = self._gossip.book.get(link.member.key)
         routes = record.routes if record else ()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
 from random import Random
+from typing import NamedTuple
 
 from wgautomesh import messages
 from wgautomesh.effects import Admit, Change, Effect, Look, Readd, Remove, Resolve, Say, Send
@@ -16,6 +17,7 @@ from wgautomesh.observer import Observer
 from wgautomesh.standpoint import Surroundings
 from wgautomesh.values import Device, Endpoint, IPAddress, Key, Member
 
+from .cable import Cable
 from .wire import Site, World
 from .wireguard import Interface
 
@@ -23,6 +25,15 @@ LOOK_TAKES = 0.001  # s
 HEADERS = 28 + SEAL_OVERHEAD  # bytes: IPv4 and UDP, nonce and tag
 SOMEWHERE = Endpoint(IPv4Address("44.0.0.1"), 51820)
 PROBE_SIZE = HEADERS + len(messages.encode(Hello(2**31, 2**63, SOMEWHERE)))
+
+
+class Ping(NamedTuple):
+    """A user's packet, or the answer to one."""
+
+    number: int
+    is_answer: bool = False
+
+
 REFUSED = "refused"  # the system answers for a port nobody listens on
 MESH = IPv4Interface("10.14.0.0/16")
 
@@ -57,6 +68,10 @@ class Node(Interface):
         self.has_agent = True
         self.observer = Observer()
         self.past = Past()
+        self.cables: list[Cable] = []
+        self.is_deaf = False  # to beacons
+        self.changes: list[tuple[float, Key, Endpoint]] = []  # endpoints set in place
+        self.pongs: set[int] = set()
         self._armed = float("inf")
         site.nodes[lan_ip] = self
         world.by_key[self.key] = self
@@ -86,7 +101,26 @@ class Node(Interface):
         return self.peers[other.key].endpoint if other.key in self.peers else None
 
     def surroundings(self) -> Surroundings:
-        return Surroundings((IPv4Interface(f"{self.lan_ip}/24"),), (MESH,))
+        ours = (self.lan_ip, *(cable.ip(self) for cable in self.cables))
+        return Surroundings(tuple(IPv4Interface(f"{ip}/24") for ip in ours), (MESH,))
+
+    def network_changed(self) -> None:
+        self.do(lambda mesh: mesh.network(self.surroundings(), self.world.now))
+
+    def found(self, other: Node, endpoint: Endpoint) -> None:
+        """The other node proved that it is there."""
+        if not self.is_deaf:
+            self.do(lambda mesh: mesh.found_on_lan(other.key, endpoint, self.world.now))
+
+    def ping(self, other: Node, rate: float, seconds: float) -> set[int]:
+        """Send a user's packets in the time to come; the numbers whose answers shall come to `pongs`."""
+        numbers = [next(self.world.numbers) for _ in range(int(rate * seconds))]
+        for step, number in enumerate(numbers):
+            self.world.at(self.world.now + step / rate, self.send, other.key, Ping(number))
+        return set(numbers)
+
+    def way(self, to: Endpoint) -> Site | Cable:
+        return next((cable for cable in self.cables if to.ip in cable.nodes), self.site)
 
     def do(self, event: Callable[[Mesh], list[Effect]]) -> None:
         """Bring an event to the core and carry out what it wants."""
@@ -112,6 +146,8 @@ class Node(Interface):
                         self.add(peer)
                 case Change(key, endpoint, keepalive, allowed_ips, replaced):
                     kept = () if replaced else self.peers[key].peer.allowed_ips
+                    if endpoint:
+                        self.changes.append((now, key, endpoint))
                     self.change(key, kept + allowed_ips, endpoint, keepalive)
                 case Readd(peer):
                     self.readds.append((now, peer.key))
@@ -162,6 +198,12 @@ class Node(Interface):
         self.apply(mesh.tick(self.world.now) if mesh.next_tick() <= self.world.now else ())
 
     def deliver(self, sender: Key, payload: object) -> None:
+        if isinstance(payload, Ping):
+            if payload.is_answer:
+                self.pongs.add(payload.number)
+            else:
+                self.send(sender, Ping(payload.number, is_answer=True))
+            return
         mesh, now = self.mesh, self.world.now
         address = self.world.by_key[sender].member.address
         if payload is REFUSED:

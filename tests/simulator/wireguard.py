@@ -16,6 +16,7 @@ from wgautomesh.values import Device, Endpoint, IPAddress, IPNetwork, Key, Membe
 from .wire import Packet, Site, World
 
 if TYPE_CHECKING:
+    from .cable import Cable
     from .node import Node
 
 REKEY_TIMEOUT = 5.0  # s between two handshake initiations (drivers/net/wireguard/messages.h)
@@ -189,7 +190,11 @@ class Interface:
     def _transmit(self, s: Session, packet: Packet) -> None:
         s.traversed = self.world.now
         if s.endpoint:
-            self.site.send(self, s.endpoint, packet)  # type: ignore[arg-type]
+            self.way(s.endpoint).send(self, s.endpoint, packet)  # type: ignore[arg-type]
+
+    def way(self, to: Endpoint) -> Site | Cable:
+        """What a packet to this endpoint leaves by."""
+        return self.site
 
     def _initiate(self, key: Key, s: Session) -> None:
         if self.world.now - s.initiated < REKEY_TIMEOUT:
