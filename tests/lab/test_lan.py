@@ -13,7 +13,8 @@ import pytest
 from .conftest import Measured
 from .lab import Lab
 from .node import REPOSITORY, SECRET, Node
-from .topology import Host, Router, Topology, Versions
+from .test_nasty import meshed
+from .topology import Host, Router, Topology, Versions, pair
 
 LabOf = Callable[[Topology], Lab]
 HOME = (Router("home", (Host("carol"), Host("dave"))),)
@@ -71,9 +72,9 @@ def test_two_meshes_with_one_gossip_port_share_the_hosts(lab_of: LabOf, measured
     lab = lab_of(Topology(HOME))
     one = [lab["carol"], lab["dave"]]
     two = [lab.add("carla", "carol", "10.78.0.1/16"), lab.add("david", "dave", "10.78.0.2/16")]
-    for pair in (one, two):
-        for node in pair:
-            node.configure(pair)
+    for both in (one, two):
+        for node in both:
+            node.configure(both)
     lab.start()
     for here, there in (one, two):
         lab.until_connected(here, there, within=10)
@@ -93,6 +94,72 @@ def test_devices_are_chosen_by_name_and_pattern_and_a_reload_follows(lab_of: Lab
     carol.configure(lab.nodes.values(), lan_interfaces=["eth*"])
     carol.reload()
     lab.until_connected(carol, dave, within=5)
+
+
+def test_a_host_carried_to_the_same_lan_and_away_again(lab_of: LabOf, measured: Measured) -> None:
+    lab = meshed(lab_of(pair(delay=0.025)))
+    alice, bob = lab["alice"], lab["bob"]
+    for _ in range(2):
+        lab.net.move("alice", "south")
+        took = lab.until(
+            lambda: lab.path(alice, bob) == "LAN" and alice.ping(bob, within=0.2),
+            within=20,
+            what="they use the LAN",
+            between=(alice, bob),
+        )
+        measured("switched to the LAN", took, bound=3)
+        pings = alice.pinging(bob)
+        time.sleep(5)
+        assert not pings.stop().lost
+        lab.net.move("alice", "north")
+        took = lab.until(
+            lambda: lab.path(alice, bob) == "direct" and alice.ping(bob, within=0.2),
+            within=20,
+            what="they use the Internet again",
+            between=(alice, bob),
+        )
+        measured("back on the Internet", took, bound=3)
+        time.sleep(1)
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.025, 0.1], ids=["0ms", "25ms", "100ms"])
+def test_a_second_network_between_two_is_used_while_it_lasts(
+    lab_of: LabOf, measured: Measured, delay: float
+) -> None:
+    lab = meshed(lab_of(pair(delay=delay)))
+    alice, bob = lab["alice"], lab["bob"]
+    handshake = alice.handshake(bob)
+    pings = alice.pinging(bob)
+    time.sleep(1)
+    cable = lab.net.cable("alice", "bob")
+
+    def is_used() -> bool:
+        return cable.carries(alice.endpoint(bob), "bob") and cable.carries(bob.endpoint(alice), "alice")
+
+    def is_left() -> bool:
+        return lab.path(alice, bob) == "direct" and alice.ping(bob, within=0.3) is not None
+
+    between = (alice, bob)
+    took = lab.until(is_used, within=20, what="the cable is used", between=between)
+    measured("moved to the cable", took, bound=3)
+    time.sleep(4)
+    assert is_used()
+    assert not pings.stop().lost
+    assert alice.handshake(bob) == handshake
+    cable.break_silently()
+    measured("left when silent", lab.until(is_left, within=20, what="left", between=between), bound=3)
+    cable.mend()
+    lab.until(is_used, within=70, what="the cable is used again", between=between)
+    time.sleep(3)
+    cable.unplug("alice")
+    measured("left when unplugged", lab.until(is_left, within=20, what="left", between=between), bound=3)
+    pings = alice.pinging(bob)
+    time.sleep(2)
+    cable.plug("alice")
+    measured("moved back", lab.until(is_used, within=20, what="used again", between=between), bound=3)
+    time.sleep(4)
+    assert is_used()
+    assert not pings.stop().lost
 
 
 @pytest.mark.parametrize("how", ["replay", "forge", "pretend"])

@@ -116,6 +116,35 @@ class Box:
         return found.ip
 
 
+@dataclass(slots=True)
+class Cable:
+    """A LAN that leads nowhere else. `card` is what each host calls its end."""
+
+    ns: Namespace
+    card: str
+    ends: dict[str, Namespace] = field(default_factory=dict)  # by host
+
+    def break_silently(self) -> None:
+        """Nothing gets through any more, and nobody sees a carrier go."""
+        self.ns.ip("link set switch down")
+
+    def mend(self) -> None:
+        self.ns.ip("link set switch up")
+
+    def unplug(self, name: str) -> None:
+        """One host's card loses its carrier."""
+        self.ns.ip(f"link set to-{name} down")
+
+    def plug(self, name: str) -> None:
+        self.ns.ip(f"link set to-{name} up")
+
+    def carries(self, endpoint: str | None, name: str) -> bool:
+        """Whether this is an address that the host has here."""
+        shown = json.loads(self.ends[name].run("ip", "-j", "address", "show", "dev", self.card))
+        ours = [each["local"] for entry in shown for each in entry.get("addr_info", ())]
+        return endpoint is not None and endpoint.rpartition(":")[0].strip("[]").partition("%")[0] in ours
+
+
 class Underlay:
     """All boxes of a topology, by name, and what can be done to them."""
 
@@ -123,6 +152,7 @@ class Underlay:
         self.boxes: dict[str, Box] = {}
         self._versions = topology.versions
         self._mark = mark
+        self.cables: list[Cable] = []
         self._made: list[Namespace] = []
         self._lans = 0
         self._impaired: dict[str, tuple[float, float]] = {}
@@ -213,6 +243,22 @@ class Underlay:
         old.ns.ip(f"link set {box.port} down nomaster", f"link set {box.port} netns {to.ns.name}")
         to.ns.ip(f"link set {box.port} master lan", f"link set {box.port} up")
         self._address(box)
+
+    def cable(self, *names: str) -> Cable:
+        """Lay a LAN between hosts, beside their ways up: a switch, and a second network card for each."""
+        number = len(self.cables) + 1
+        cable = Cable(self._create(Namespace(self._mark.namespace(f"switch{number}")), {}), f"lan{number}")
+        self.cables.append(cable)
+        cable.ns.ip("link add switch type bridge forward_delay 0 mcast_snooping 0", "link set switch up")
+        for place, name in enumerate(names, 1):
+            ns, at = self.boxes[name].ns, IPv4Interface(f"10.9.{number}.{place}/24")
+            cable.ends[name] = ns
+            cable.ns.ip(
+                f"link add to-{name} type veth peer name {cable.card} netns {ns.name}",
+                f"link set to-{name} master switch up",
+            )
+            ns.ip(f"address add {at} broadcast + dev {cable.card}", f"link set {cable.card} up")
+        return cable
 
     # -- building -------------------------------------------------------------------------------------
 
