@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from .lab import Lab
 from .node import Node
 from .test_nasty import changing, meshed
-from .topology import Host, Nat, Topology
+from .topology import Host, Maps, Nat, Router, Topology
 from .wg import KeyPair
 
 LabOf = Callable[[Topology], Lab]
@@ -21,6 +21,7 @@ REASONS = {
     "both NATs change ports": "both NATs change ports: map or fix a port on one side",
     "peer down": "no answer any more at {at}, nor do others reach it: it seems to be down",
     "firewall drops UDP": "others reach it, but nothing gets through between us: does a firewall drop UDP?",
+    "double NAT mapping": "our router's mapping ends at a second NAT: map a port there, or on the other side",
     "clock far off": "our clock went back by 24 h: others take our handshakes for old ones and drop them",
     "foreign peer": "{address}/32 of {key} is held by the peer {foreign}, which is no member",
     "agent stopped": "reachable, but no agent answers there",
@@ -104,6 +105,16 @@ def test_two_nats_that_change_ports_have_theirs(lab_of: LabOf) -> None:
     lab.start()
     expect(lab, lab["alice"], lab["bob"], "both NATs change ports")
     expect(lab, lab["bob"], lab["alice"], "both NATs change ports")
+
+
+def test_a_mapping_that_ends_at_a_second_nat_has_its_line(lab_of: LabOf) -> None:
+    home = Router("home", (Host("alice"),), nat=Nat.SYMMETRIC, maps=Maps.ALL)
+    south = Router("south", (Host("bob"),), nat=Nat.SYMMETRIC)
+    lab = lab_of(Topology((Host("hub"), Host("second"), Router("carrier", (home,)), south), delay=0.025))
+    lab.configure(preset=["hub", "second"], upnp_forward_external_port=0)
+    lab.start()
+    expect(lab, lab["alice"], lab["bob"], "double NAT mapping")
+    assert "is not public" in " ".join(lab["alice"].ask("status")[1].split())
 
 
 def test_a_clock_set_back_and_being_cut_off_have_theirs(lab_of: LabOf) -> None:
