@@ -1,6 +1,6 @@
 # One command each. As root on Debian nothing needs to be prepared: what is missing is installed first.
 .DEFAULT_GOAL := help
-.PHONY: help demo fuzz test test-day test-fast test-units test-unit-all test-lab test-kernel bench bench-scenarios clean
+.PHONY: help demo fuzz test test-day test-fast test-unit-all test-lab test-kernel bench bench-scenarios clean
 MAKEFLAGS += --no-print-directory
 
 VENV := .venv/dev
@@ -13,13 +13,7 @@ help:  ## this list
 demo: .venv/tools $(VENV)/ready  ## five nodes behind NATs become a mesh while you watch (root)
 	@$(PYTHON) -m tests.lab.demo
 
-test: $(VENV)/ready .venv/tools .venv/nix .venv/kernel  ## everything (root, about 20 minutes)
-	@# The emulated machine and the unit tests have no clock to keep, so they share the processors; the lab has.
-	@$(MAKE) -j2 --output-sync=target test-units test-kernel
-	@$(MAKE) test-lab
-
-test-units: test-fast
-	@$(MAKE) test-unit-all
+test: test-fast test-unit-all test-lab test-kernel  ## everything (root, about half an hour)
 
 test-fast: $(VENV)/ready  ## unit tests, types and style, in seconds
 	@$(VENV)/bin/ruff check $(CHECKED)
@@ -27,7 +21,7 @@ test-fast: $(VENV)/ready  ## unit tests, types and style, in seconds
 	@$(VENV)/bin/mypy
 	@$(PYTHON) -m pytest tests/unit
 
-test-day: $(VENV)/ready  ## two days of virtual time in which something breaks every few minutes
+test-day: $(VENV)/ready  ## a day of virtual time in which something breaks every few minutes
 	@$(PYTHON) -m pytest -s tests/endurance
 
 test-unit-all:  ## the unit tests on every Python 3.10 to 3.13 found here
