@@ -98,18 +98,20 @@ class Server:
             client = able[0]
             self._clients.remove(client)
             self._clients.append(client)
-            self._make(client, now, ends)
-            self._send(client, now)
+            if self._make(client, now, ends):
+                self._send(client, now)
+            else:
+                self._drop(client)
 
-    def _make(self, client: _Client, now: float, ends: float) -> None:
+    def _make(self, client: _Client, now: float, ends: float) -> bool:
+        """Add to what waits to be sent; False if the answer cannot go on."""
         while client.has_room and client.resume <= now:
             assert client.answer is not None  # noqa: S101 - has room
             try:
                 piece = next(client.answer, None)
             except Exception:  # a mistake of ours in telling of the mesh must not cost the mesh
                 log.exception("an answer broke off")
-                client.deadline = now
-                return
+                return False
             if piece is None:
                 client.answer = None
             elif isinstance(piece, float):
@@ -117,7 +119,8 @@ class Server:
             else:
                 client.waiting += piece
             if time.monotonic() >= ends:
-                return
+                break
+        return True
 
     # -- sockets --------------------------------------------------------------------------------------
 
