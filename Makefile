@@ -19,13 +19,13 @@ test-fast: $(VENV)/ready  ## unit tests, types and style, in seconds
 	@$(VENV)/bin/ruff check $(CHECKED)
 	@$(VENV)/bin/ruff format --check $(CHECKED)
 	@$(VENV)/bin/mypy
-	@$(PYTHON) -m pytest tests/unit
+	@$(PYTHON) -m pytest -n auto tests/unit
 
 test-day: $(VENV)/ready  ## a day of virtual time in which something breaks every few minutes
 	@$(PYTHON) -m pytest -s tests/endurance
 
-test-unit-all:  ## the unit tests on every Python 3.10 to 3.13 found here
-	@tests/every_python.sh
+test-unit-all: $(VENV)/ready  ## the unit tests on every other Python from 3.10 to 3.13 found here
+	@tests/every_python.sh $(PYTHON)
 
 test-lab: .venv/tools .venv/nix $(VENV)/ready  ## agents on real interfaces behind real NATs (root)
 	@$(PYTHON) -m pytest -p no:cacheprovider --timeout 180 tests/nix tests/lab

@@ -13,7 +13,7 @@ from typing import Protocol
 import pytest
 
 from ..lab import evidence, lab
-from ..lab.conftest import EVIDENCE, FAILURE, FIGURES
+from ..lab.conftest import EVIDENCE, FAILURE, FIGURES, note
 from ..lab.lab import Lab
 from ..lab.node import Node
 from ..lab.topology import Host, Router, Topology
@@ -71,10 +71,10 @@ def look_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def printed(request: pytest.FixtureRequest) -> Printed:
-    def note(what: str, seconds: float) -> None:
-        request.config.stash[FIGURES].lines.append(f"{seconds:8.2f} s {what}  ({request.node.name})")
+    def show(what: str, seconds: float) -> None:
+        note(request.node, FIGURES, f"{seconds:8.2f} s {what}  ({request.node.name})")
 
-    return note
+    return show
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def mesh(request: pytest.FixtureRequest) -> Iterator[Lab]:
     if failure is not None:
         nodes = failure.nodes if isinstance(failure, lab.Expectation) else ()
         kept = evidence.keep(shared.lab, request.node.name, nodes)
-        request.config.stash[EVIDENCE].append(f"{request.node.name}\n{kept}\n")
+        note(request.node, EVIDENCE, f"{request.node.name}\n{kept}\n")
     if failure is not None or not all(node.runs() for node in shared.lab.nodes.values()):
         shared.close()
 

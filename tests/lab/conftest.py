@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import pytest
@@ -14,27 +13,13 @@ from .lab import Expectation, Lab
 from .needs import missing
 from .topology import Topology
 
-
-@dataclass(slots=True)
-class Figures:
-    """What was measured, by test, in the order of measuring."""
-
-    lines: list[str] = field(default_factory=list)
-
-
-FIGURES = pytest.StashKey[Figures]()
 FAILURE = pytest.StashKey[BaseException]()
-EVIDENCE = pytest.StashKey[list[str]]()
+FIGURES, EVIDENCE = "figures", "evidence"  # properties of a test that are shown at the end
 
 
 class Measured(Protocol):
     def __call__(self, what: str, value: float, *, bound: float, unit: str = "s") -> None:
         """Note a figure for the summary, and fail if it is over its bound."""
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[FIGURES] = Figures()
-    config.stash[EVIDENCE] = []
 
 
 def pytest_sessionstart() -> None:
@@ -50,11 +35,19 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return (yield)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for title, lines in (("figures", config.stash[FIGURES].lines), ("evidence", config.stash[EVIDENCE])):
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [each for group in terminalreporter.stats.values() for each in group]
+    ended = [each for each in reports if isinstance(each, pytest.TestReport) and each.when == "teardown"]
+    for title in (FIGURES, EVIDENCE):
+        lines = [str(value) for each in ended for name, value in each.user_properties if name == title]
         if lines:
             terminalreporter.section(title)
             terminalreporter.write("\n".join(lines) + "\n")
+
+
+def note(test: pytest.Item, title: str, line: str) -> None:
+    """Have this line shown at the end. It travels with the test's report, also from another process."""
+    test.user_properties.append((title, line))
 
 
 @pytest.fixture
@@ -73,14 +66,14 @@ def lab_of(request: pytest.FixtureRequest) -> Iterator[Callable[[Topology], Lab]
             for lab in labs:
                 nodes = failure.nodes if isinstance(failure, Expectation) else ()
                 kept = evidence.keep(lab, request.node.name, nodes)
-                request.config.stash[EVIDENCE].append(f"{request.node.name}\n{kept}\n")
+                note(request.node, EVIDENCE, f"{request.node.name}\n{kept}\n")
 
 
 @pytest.fixture
 def measured(request: pytest.FixtureRequest) -> Measured:
-    def note(what: str, value: float, *, bound: float, unit: str = "s") -> None:
+    def measure(what: str, value: float, *, bound: float, unit: str = "s") -> None:
         line = f"{value:8.2f} {unit:<3} of {bound:g} {unit:<3} {what}  ({request.node.name})"
-        request.config.stash[FIGURES].lines.append(line)
+        note(request.node, FIGURES, line)
         assert value <= bound, f"{what}: {value:.2f} {unit}, bound {bound:g} {unit}"
 
-    return note
+    return measure

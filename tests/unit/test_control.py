@@ -291,7 +291,7 @@ def test_a_mistake_of_ours_costs_one_answer_and_not_the_agent(
     monkeypatch.setattr("wgautomesh.report.path_of", lambda *_: 1 / 0)
     client = Client(path)
     client.ask(ask="status")
-    loop.until(client.read, control, within=stream.REQUEST_TIME / 2)  # at once, not for want of another request
+    loop.until(client.read, control, within=stream.REQUEST_TIME / 2)  # for want of another one
     assert client.closed and "an answer broke off" in caplog.text
     monkeypatch.undo()
     client = Client(path)
