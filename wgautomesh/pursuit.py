@@ -34,6 +34,7 @@ LAN_HIGH_WAITS = 0.2  # s; neighbours find each other in one moment, and there i
 HANDS_OFF = 1.5  # s a finished handshake is left alone though no datagram came: a shot may have undone it
 HANDS_OFF_LONG = 12.0  # s the second time, long enough for WireGuard itself to prove that no agent is there
 HANDS_OFF_HELLO = 0.5  # s between Hellos in that time
+SHOTS_AT_ONCE = 32  # after one look; each holds the agent up for half a millisecond on a userspace WireGuard
 AGENTLESS_FIRST = 0.1  # s; the first probe after a refusal comes after twice that
 AGENTLESS_AFTER = 3.0  # s of unanswered Hellos before we say that no agent is there
 AGENTLESS_PATIENCE = 15.0  # s without a sign of WireGuard itself, where no agent answers
@@ -246,11 +247,13 @@ class Pursuit:
             link = self._links.get(key)
             if link and not link.is_up and not link.blocked:
                 self.readd(link, device.peers.get(key), None)
-        aimed, self._aimed = self._aimed, {}
-        for key in aimed:
+        for key in list(self._aimed)[:SHOTS_AT_ONCE]:
+            del self._aimed[key]
             link = self._links.get(key)
             if link and link.state is State.TRYING and not link.blocked:
                 self._shoot(link, device.peers.get(key), now)
+        if self._aimed:
+            self._out.append(Look())
 
     def _shoot(self, link: Link, peer: Peer | None, now: float) -> None:
         attempt = link.attempt

@@ -12,6 +12,7 @@ from wgautomesh.candidates import Candidate
 from wgautomesh.effects import Effect, Look, Readd
 from wgautomesh.mesh import Mesh, Past
 from wgautomesh.messages import Hello, Introduce, Introduction, Kind
+from wgautomesh.pursuit import SHOTS_AT_ONCE
 from wgautomesh.restraint import (
     MAX_REPORTERS,
     REPORTER_BURST,
@@ -110,3 +111,20 @@ def test_addresses_inside_the_tunnel_are_refused_unless_on_link_elsewhere(
     standpoint.surroundings = Surroundings((IPv4Interface(lan),), (IPv4Interface("10.14.0.1/16"),))
     routing = Routing([Peer(LIAR, allowed_ips=(ip_network("10.20.0.0/16"),))])
     assert standpoint.refuses(Endpoint(ip_address(ip), 51820), routing) is refused
+
+
+def test_a_hundred_shots_that_are_due_at_once_leave_in_turns() -> None:
+    members = [
+        Member(Key(bytes([number]) * 32), ip_address(f"10.77.0.{number}"), (VICTIM,))
+        for number in range(1, 101)
+    ]
+    mesh = Mesh(Key(bytes(32)), members, rng=Random(1), now=0.0, past=Past())
+    device = Device("wg0", 1, Key(bytes(32)), None, 51820, {})
+    mesh.device(device, 0.0)
+    mesh.tick(0.0)
+    turns = [
+        [each.peer.key for each in mesh.device(device, look / 20) if isinstance(each, Readd)]
+        for look in range(4)
+    ]
+    assert [len(each) for each in turns] == [SHOTS_AT_ONCE] * 3 + [100 - 3 * SHOTS_AT_ONCE]
+    assert len({key for turn in turns for key in turn}) == 100
