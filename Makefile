@@ -6,6 +6,7 @@ MAKEFLAGS += --no-print-directory
 VENV := .venv/dev
 PYTHON := $(VENV)/bin/python
 CHECKED := wgautomesh tests
+LABS := 4# labs at a time: they mostly wait, and take a quarter of a processor each
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -28,7 +29,8 @@ test-unit-all: $(VENV)/ready  ## the unit tests on every other Python from 3.10 
 	@tests/every_python.sh $(PYTHON)
 
 test-lab: .venv/tools .venv/nix $(VENV)/ready  ## agents on real interfaces behind real NATs (root)
-	@$(PYTHON) -m pytest -p no:cacheprovider --timeout 180 tests/nix tests/lab
+	@$(PYTHON) -m pytest -p no:cacheprovider --timeout 180 -n $(LABS) --dist worksteal -m "not alone" tests/nix tests/lab
+	@$(PYTHON) -m pytest -p no:cacheprovider --timeout 180 -m alone tests/lab
 
 test-kernel: .venv/tools .venv/kernel $(VENV)/ready  ## the same on the kernel's WireGuard, in a booted Debian kernel (root)
 	@$(PYTHON) -m tests.kernel

@@ -324,5 +324,4 @@ def test_a_hundred_members_hold_nothing_up(lab_of: LabOf, measured: Measured) ->
         ("during another refresh", second[0] - second[1], second[0] + 1),
     ):
         longest = max((ms for at, ms in held if since <= at <= until), default=0.0)
-        # 20 ms is wanted; 9 to 27 were measured, most of it wireguard-go answering a hundred new peers.
-        measured(f"the loop was held {what}", longest, bound=60, unit="ms")
+        measured(f"the loop was held {what}", longest, bound=20, unit="ms")

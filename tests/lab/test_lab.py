@@ -163,6 +163,7 @@ def left_of(pid: int) -> list[str]:
     return [str(path) for folder, pattern in patterns for path in folder.glob(pattern)]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name
 )

@@ -92,7 +92,7 @@ def node(number: int) -> Iterator[Node]:
         )
         stack.callback(process.wait)
         stack.callback(process.terminate)
-        wait_for((SOCKETS / f"{interface}.sock").exists)
+        wait_for(lambda: answers(interface))
         private = secrets.token_bytes(32)
         with inside(where):
             UserspaceWireGuard(interface)._exchange(
@@ -106,6 +106,12 @@ def node(number: int) -> Iterator[Node]:
             wait_for(listens)  # it opens its port only when it hears that the interface is up
         outer = Endpoint(ip_address(f"192.0.2.{number}"), 51820)
         yield Node(where, interface, Key(crypto_scalarmult_base(private)), v4, v6, outer)
+
+
+def answers(interface: str) -> bool:
+    """Whether the process listens at its socket: that the file is there comes a moment before."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(SOCKETS / f"{interface}.sock")) == 0
 
 
 def listens() -> bool:
