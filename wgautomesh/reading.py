@@ -44,7 +44,9 @@ class Reader:
         value = self.table.get(key)
         if value is None or (isinstance(value, kind) and not (kind is int and isinstance(value, bool))):
             return value
-        self.wrong(key, f"is not {_NOUNS[kind]} but {kind_of(value)}", fatal=fatal)
+        meant = _meant(value, kind)
+        mend = f"; write {key} = {meant}" if meant else ""
+        self.wrong(key, f"is not {_NOUNS[kind]} but {kind_of(value)}{mend}", fatal=fatal)
         return None
 
     def text(self, key: str, meaning: str) -> str | None:
@@ -60,6 +62,8 @@ class Reader:
         return None
 
 
+_SWITCHES = {"true": "true", "yes": "true", "on": "true", "1": "true"}
+_SWITCHES |= {"false": "false", "no": "false", "off": "false", "0": "false"}
 _NOUNS: dict[type, str] = {
     str: "text",
     int: "a number",
@@ -68,6 +72,16 @@ _NOUNS: dict[type, str] = {
     dict: "a table",
     float: "a fraction",
 }
+
+
+def _meant(value: object, kind: type) -> str | None:
+    """How to write what the person most likely meant."""
+    word = str(value).strip().lower() if isinstance(value, str | int) else ""
+    if kind is int and word.isdecimal() and word.isascii() and len(word) < 20:
+        return word
+    if kind is bool and word in _SWITCHES:
+        return _SWITCHES[word]
+    return None
 
 
 def kind_of(value: object) -> str:

@@ -30,7 +30,7 @@ IPInterface: TypeAlias = IPv4Interface | IPv6Interface  # an address with the ne
 Key = NewType("Key", bytes)  # a Curve25519 public key, 32 bytes
 KEY_SIZE = 32  # bytes
 
-_HOST_PORT = re.compile(r"(?:\[(?P<v6>[^\]]*)\]|(?P<host>[^:\[\]]*)):(?P<port>[0-9]{1,5})\Z")
+_HOST_PORT = re.compile(r"(?:\[(?P<v6>[^\]]*)\]|(?P<host>[^:\[\]]*)):(?P<port>[0-9]{1,20})\Z")
 _HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?\Z")
 
 

@@ -68,6 +68,7 @@ def test_endpoints_are_addresses_or_names(text: str, endpoint: Endpoint | HostPo
         ("[2001:db8::x]:51820", '"2001:db8::x" is not an IPv6 address'),
         ("1.2.3.4:0", "port 0 is not within 1 to 65535"),
         ("1.2.3.4:65536", "port 65536 is not within 1 to 65535"),
+        ("host.example:518200", "port 518200 is not within 1 to 65535"),
         ("1.2.3.256:51820", '"1.2.3.256" is neither an address nor a host name'),
         ("two words:51820", '"two words" is neither an address nor a host name'),
         (":51820", '"" is neither an address nor a host name'),
