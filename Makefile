@@ -14,7 +14,7 @@ help:  ## this list
 demo: .venv/tools $(VENV)/ready  ## five nodes behind NATs become a mesh while you watch (root)
 	@$(PYTHON) -m tests.lab.demo
 
-test: test-fast test-unit-all test-lab  ## everything but the kernel lane (root)
+test: test-fast test-unit-all test-lab test-kernel  ## everything there is to test (root)
 
 test-fast: $(VENV)/ready  ## unit tests, types and style, in seconds
 	@$(VENV)/bin/ruff check $(CHECKED)
