@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import itertools
 import logging
+import multiprocessing
 import os
-import signal
 import time
+from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 from random import Random
 
@@ -108,31 +110,34 @@ def test_without_rights_from_the_start_there_is_no_point_in_waiting(broken: Brok
 def test_whenever_we_are_killed_the_state_is_readable_and_recent(tmp_path: Path) -> None:
     """The child saves on and on and tells the number of each state that is safe; we kill it anywhere."""
     path, rng = tmp_path / "state", Random(1)
+    children = multiprocessing.get_context("forkserver")
+    children.set_forkserver_preload([__name__])
     begun = 0
     for _ in range(KILLS):
-        told, tell = os.pipe()
-        child = os.fork()
-        if child == 0:
-            try:
-                for number in itertools.count(begun + 1):
-                    Store(path).save(_state(number))
-                    os.write(tell, number.to_bytes(4, "big"))
-            finally:
-                os._exit(1)  # whatever happens, there shall be no second test run
-        os.close(tell)
-        os.read(told, 4)  # it is at work
+        told, tell = children.Pipe(duplex=False)
+        child = children.Process(target=_save_on_and_on, args=(path, begun + 1, tell), daemon=True)
+        child.start()
+        tell.close()
+        safe = told.recv()  # it is at work
         time.sleep(rng.uniform(0.0, 0.004))
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        with os.fdopen(told, "rb") as rest:
-            safe = rest.read()
+        child.kill()
+        child.join()
+        with suppress(EOFError):  # what it told before it died
+            while True:
+                safe = told.recv()
         memory, warning = Store(path).load()
         assert warning is None
         kept = memory.endpoints[KEY][0].port
-        assert not safe or kept in (last := int.from_bytes(safe[-4:], "big"), last + 1)
+        assert kept in (safe, safe + 1)
         assert kept > begun
         begun = kept
         assert len(list(tmp_path.iterdir())) <= 2  # it, and at most one that was not finished
+
+
+def _save_on_and_on(path: Path, first: int, tell: Connection) -> None:
+    for number in itertools.count(first):
+        Store(path).save(_state(number))
+        tell.send(number)
 
 
 def _state(number: int) -> Memory:
