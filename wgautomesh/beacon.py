@@ -90,6 +90,10 @@ class Beacons:
         packed = [ip.packed for ip in addresses[:MAX_ADDRESSES]]
         return _pack(_Kind.BEACON, {"k": self._own, "a": packed, "n": self._speak(now)})
 
+    def moved(self) -> None:
+        """Our own network changed: who proved to be near before has to be asked again."""
+        self._proved.clear()
+
     def receive(
         self, plain: bytes, source: IPAddress, own: Collection[IPAddress], port: int, now: float
     ) -> list[Reply | Found]:

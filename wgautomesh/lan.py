@@ -92,6 +92,8 @@ class Lan:
                 self._open[index, version].device = device
             else:
                 self._close(index, version)
+        if self._beacons:
+            self._beacons.moved()
         self._due = [now + delay for delay in CHANGE_BEACONS]
 
     def close(self) -> None:

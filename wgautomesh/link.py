@@ -148,7 +148,11 @@ class Link:
     @property
     def on_lan(self) -> bool:
         """Whether the member last answered at an address on our LAN."""
-        known = self.candidates.get(self.home) if self.home else None
+        return self.is_lan(self.home)
+
+    def is_lan(self, endpoint: Endpoint | None) -> bool:
+        """Whether this is an address on our LAN that the member proved."""
+        known = self.candidates.get(endpoint) if endpoint else None
         return known is not None and known.on_lan
 
     @property

@@ -85,7 +85,7 @@ class Mesh:
                 before, shaken = link.endpoint, link.handshake
                 link.observe(link.candidates.scoped(peer.endpoint), peer.handshake, peer.rx_bytes, now)
                 if link.is_up and link.endpoint and link.endpoint != before:
-                    self._roamed(link, now)
+                    self._roamed(link, before, now)
                 if link.state is State.NO_CANDIDATE and shaken != link.handshake and not self._adopt:
                     self._pursuit.hello(link, now)  # the member made a session: answer it
         if self._adopt:
@@ -390,8 +390,10 @@ class Mesh:
         self._pursuit.hello(link, now)
         self._schedule(link, now + MISSED_INTERVAL)
 
-    def _roamed(self, link: Link, now: float) -> None:
+    def _roamed(self, link: Link, before: Endpoint | None, now: float) -> None:
         self._say(Level.DEBUG, link, f"is at {link.endpoint} now")
+        if link.is_lan(before) != link.is_lan(link.endpoint):
+            link.rtt = None  # the other path's round trip says nothing of this one
         if link.endpoint and link.state is State.CONNECTED:
             link.candidates.confirm(link.endpoint, now)
             self._out.append(Save())

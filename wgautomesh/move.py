@@ -18,6 +18,7 @@ from .standpoint import Standpoint
 from .values import Device, Endpoint, Key
 
 ASSERT_EVERY = 0.005  # s between two changes to the new path
+ASSERT_HELLO = 0.02  # s between Hellos meanwhile: answers on the old path roam the other side, too
 ASSERT_RTTS = 1.5  # round trips of the old path for which that goes on
 ASSERT_LEAST = 0.03  # s; the two sides begin a moment apart
 ASSERT_MOST = 1.0  # s; a wrong estimate must not keep us busy
@@ -38,9 +39,10 @@ class _Move:
     origin: Endpoint  # where we came from
     began: float
     until: float  # when the old path must be empty
-    old_rtt: float
+    old_rtt: float | None
     tries: int = 1
     told: bool = False  # the operator
+    hello: float = 0.0  # when the next is due while the endpoint is set again and again
     has_asserted: bool = False
     look: float = 0.0  # when the device is worth the next look
     settled: float | None = None  # since when it is where it should be
@@ -67,6 +69,7 @@ class Mover:
         self._readded: dict[Key, float] = {}
         self._paused: dict[Key, tuple[float, float]] = {}  # until when, and how long that was
         self._left: dict[Key, float] = {}  # members whose LAN we left, and when
+        self._proved: dict[Key, Candidate] = {}  # where members are that should be there already
         self._renew = False  # wireguard-go keeps sending from an address that is gone
 
     def found(self, link: Link, candidate: Candidate, now: float) -> None:
@@ -74,12 +77,16 @@ class Mover:
         link.candidates.offer(candidate)
         key, move = link.member.key, self._moves.get(link.member.key)
         here = move.target if move else link.candidates.get(link.endpoint) if link.endpoint else None
+        if here and here.on_lan and not move:
+            self._proved[key] = candidate  # the last look may be old: it may have left since
+            self._out.append(Look())
         if link.endpoint is None or (here and here.on_lan and here.preference <= candidate.preference):
             return
         if now < self._paused.get(key, (0.0, 0.0))[0]:
             return
-        rtt = link.rtt or link.sample or RTT_UNKNOWN
-        self._begin(link, candidate, move.origin if move else link.endpoint, rtt, now)
+        sample = link.sample if link.home == link.endpoint else None  # else it is another path's
+        origin, rtt = (move.origin, move.old_rtt) if move else (link.endpoint, link.rtt or sample)
+        self._begin(link, candidate, origin, rtt, now)
 
     def network(self, now: float) -> None:
         """Our own addresses changed: leave LANs that we are not on any more, and prove all paths again."""
@@ -124,6 +131,9 @@ class Mover:
                 del self._moves[key]
             elif now < move.until:
                 self._out.append(Change(key, endpoint=move.target.endpoint))
+                if now >= move.hello:
+                    move.hello = now + ASSERT_HELLO
+                    self._pursuit.hello(link, now)
             elif not move.has_asserted:
                 move.has_asserted = True
                 self._go(link, move.target.endpoint, now)
@@ -147,15 +157,26 @@ class Mover:
                     self._out.append(Change(key, endpoint=link.endpoint))
                     link.first_unanswered = None  # what left from the old address is no miss
                     self._schedule(link, now)
+        proved, self._proved = self._proved, {}
+        for key, candidate in proved.items():
+            strayed = self._links.get(key)
+            if strayed and strayed.is_up and not strayed.is_lan(strayed.endpoint):
+                self.found(strayed, candidate, now)
         for key, move in list(self._moves.items()):
             moving = self._links.get(key)
             if moving and moving.is_up and now >= move.until:
                 self._judge(moving, move, device, now)
 
     def _begin(
-        self, link: Link, target: Candidate, origin: Endpoint, rtt: float, now: float, tries: int = 1
+        self,
+        link: Link,
+        target: Candidate,
+        origin: Endpoint,
+        rtt: float | None,
+        now: float,
+        tries: int = 1,
     ) -> None:
-        span = min(max(ASSERT_LEAST, ASSERT_RTTS * rtt * 2 ** (tries - 1)), ASSERT_MOST)
+        span = min(max(ASSERT_LEAST, ASSERT_RTTS * (rtt or RTT_UNKNOWN)) * 2 ** (tries - 1), ASSERT_MOST)
         before = self._moves.get(link.member.key)
         told = before is not None and before.told
         self._moves[link.member.key] = _Move(target, origin, now, now + span, rtt, tries, told)
@@ -183,6 +204,7 @@ class Mover:
             self._begin(link, move.target, move.origin, move.old_rtt, now, move.tries + 1)
         else:
             del self._moves[key]  # it stays where it was, and that works
+            link.home, link.rtt = link.endpoint, move.old_rtt
 
     def _settle(self, link: Link, move: _Move, now: float) -> None:
         move.settled, move.look = now, now + WATCH_EVERY
@@ -219,8 +241,9 @@ class Mover:
     def _may_readd(self, link: Link, move: _Move, now: float) -> bool:
         """The new path works (an answer came too fast for the old one), yet we are always roamed back."""
         last = self._readded.get(link.member.key, float("-inf"))
-        is_sure = link.low and move.tries == TRIES and link.sample < move.old_rtt / 2
-        if not is_sure or now - last < READD_EVERY:
+        if not link.low or move.tries < TRIES or now - last < READD_EVERY:
+            return False
+        if move.old_rtt is None or link.sample > move.old_rtt / 2:
             return False
         self._readded[link.member.key] = now
         return True

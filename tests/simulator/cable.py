@@ -51,8 +51,17 @@ class Cable:
         if self.up and self.wireguard and to.port == other.port:
             self.world.at(self.world.now + LAN_DELAY, other.arrived, source, packet, node)
 
-    def unplug(self, node: Node) -> None:
-        """The node sees its carrier go; the others do not."""
-        del self.nodes[self.ip(node)]
+    def unplug(self, node: Node) -> IPAddress:
+        """The node sees its carrier go; the others do not. Returns the address it had."""
+        ip = self.ip(node)
+        del self.nodes[ip]
         node.cables.remove(self)
         node.network_changed()
+        return ip
+
+    def plug(self, node: Node, ip: IPAddress) -> None:
+        """The node has its address again, and says so."""
+        self.nodes[ip] = node
+        node.cables.append(self)
+        node.network_changed()
+        self.beacons()

@@ -226,6 +226,14 @@ def test_who_proved_to_be_there_a_moment_ago_is_not_asked_in_return(trio: tuple[
         assert found[bob.key] and bool(found[alice.key]) is both
 
 
+def test_who_left_the_lan_and_is_back_asks_in_return_again(trio: tuple[Node, Node, Node]) -> None:
+    """Else only the one that stayed would know, and the link would have to be moved by one side alone."""
+    alice, bob, _ = trio
+    converse(alice.beacon(), alice, bob)
+    alice.beacons.moved()
+    assert converse(alice.beacon(5.0), alice, bob, now=5.0)[alice.key]
+
+
 def test_a_flood_of_beacons_costs_a_few_challenges_a_second() -> None:
     members: set[Key] = set()
     bob, *others = (Node(number, members) for number in range(1, 60))

@@ -159,6 +159,30 @@ def test_plugged_in_again_it_moves_again() -> None:
         cable.unplug(b)
 
 
+@pytest.mark.parametrize("one_sided", [False, True])
+@pytest.mark.parametrize("one_way", DELAYS)
+@pytest.mark.parametrize("seed", range(5))
+def test_unplugged_and_plugged_in_again_it_is_used_again_and_nothing_is_lost(
+    seed: int, one_way: float, *, one_sided: bool
+) -> None:
+    """The other side sees no carrier go: what it measured on the LAN says nothing of the path it uses now."""
+    world = formed(one_way, seed)
+    a, b = pair(world)
+    cable = Cable(world, "a", "b")
+    world.run(8)
+    for _ in range(3):
+        ip = cable.unplug(a)
+        world.run(world.rng.uniform(2, 4))
+        there, back = a.ping(b, 10, 5), b.ping(a, 10, 5)
+        world.run(1)
+        a.is_deaf = one_sided
+        cable.plug(a, ip)
+        world.run(3)
+        assert on_cable(cable, a, b)
+        world.run(2)
+        assert a.pongs >= there and b.pongs >= back
+
+
 @pytest.mark.parametrize("rate", [20, 50, 200])
 @pytest.mark.parametrize("one_way", [0.3, 0.7])
 def test_when_the_old_path_is_slower_than_known_at_most_the_lower_key_gives_up_the_session_once(
