@@ -52,7 +52,7 @@ class Census:
     ) -> None:
         self.heard: dict[Key, dict[Key, LinkWord]] = {}  # by the member that said so
         self._links, self._standpoint, self._gossip, self._out = links, standpoint, gossip, out
-        self._number = rng.randrange(2**32)
+        self.number = rng.randrange(2**32)  # of the question last asked
         self._to_ask: list[Key] = []
         self._missing: dict[Key, int] = {}  # links of each asked member yet to be told; -1: all
         self._began = self._next = self._ends = float("-inf")
@@ -68,7 +68,7 @@ class Census:
         if self._to_ask and now >= self._next:
             asked, self._to_ask = self._to_ask[:ASKED_AT_ONCE], self._to_ask[ASKED_AT_ONCE:]
             self._out += [
-                Send(self._links[key].member, AskLinks(self._number)) for key in asked if key in self._links
+                Send(self._links[key].member, AskLinks(self.number)) for key in asked if key in self._links
             ]
             self._next, self._ends = now + PACE, now + PATIENCE
         if self._to_ask:
@@ -76,7 +76,7 @@ class Census:
         return min(now + PACE, self._ends) if self._missing and now < self._ends else None
 
     def _begin(self, now: float) -> None:
-        self._number = (self._number + 1) % 2**32
+        self.number = (self.number + 1) % 2**32
         self.heard.clear()
         self._to_ask = [key for key, link in self._links.items() if link.is_up and link.agent][:MAX_ASKED]
         self._missing = dict.fromkeys(self._to_ask, -1)
@@ -89,7 +89,7 @@ class Census:
             self._answer(link, message.number, now)
             return
         key = link.member.key
-        if message.number != self._number or key not in self._missing:
+        if message.number != self.number or key not in self._missing:
             return
         words = self.heard.setdefault(key, {})
         told = {each.key: each for each in message.links if self._belongs(each.key)}
@@ -98,6 +98,13 @@ class Census:
         self._missing[key] = missing - len(message.links)
         if self._missing[key] <= 0:
             del self._missing[key]
+
+    def drop(self, key: Key) -> None:
+        """No member any more: nothing is shown of it, by its own word or by others'."""
+        for of in (self.heard, self._missing, self._answered):
+            of.pop(key, None)
+        for words in self.heard.values():
+            words.pop(key, None)
 
     def _belongs(self, key: Key) -> bool:
         return key in self._links or key == self._gossip.own

@@ -349,6 +349,7 @@ class Mesh:
         self._timers.clear(key)
         self.standpoint.forget(key)
         self.gossip.drop(key)
+        self.census.drop(key)
         if key in self._joined:
             self._joined.remove(key)
 

@@ -30,7 +30,20 @@ from wgautomesh.beacon import Beacons, Found
 from wgautomesh.candidates import MAX_CANDIDATES
 from wgautomesh.dnsmesh import queries, zone
 from wgautomesh.mesh import Mesh, Past
-from wgautomesh.messages import Answer, Hello, Introduce, Introduction, Kind, Record, Records, Route, Seek
+from wgautomesh.messages import (
+    Answer,
+    AskLinks,
+    Hello,
+    Introduce,
+    Introduction,
+    Kind,
+    Links,
+    LinkWord,
+    Record,
+    Records,
+    Route,
+    Seek,
+)
 from wgautomesh.portmap import helper, igd, natpmp, pcp
 from wgautomesh.report import View
 from wgautomesh.seal import Seal
@@ -88,6 +101,7 @@ def a_mesh() -> Mesh:
     }
     mesh.device(Device("wg", 1, OWN_KEY, None, 51820, peers), 999.0)
     mesh.receive(MESH_IP, Hello(1, 0, HERE), 999.5)
+    mesh.census.ask(999.5)  # so that what is said of links is taken in
     return mesh
 
 
@@ -103,6 +117,11 @@ def datagram_seeds() -> Iterable[bytes]:
         Introduce((Introduction(OTHER_KEY, record, ELSEWHERE, 0.1, 0.2),)),
     )
     yield from map(messages.encode, said)
+    asked = a_mesh().census.number
+    yield messages.encode(AskLinks(asked))
+    yield messages.encode(
+        Links(asked, 3, (LinkWord(OTHER_KEY, messages.Path.LAN, 0.1), LinkWord(OWN_KEY, None)))
+    )
     yield msgpack.packb([1, 9, {}])
 
 

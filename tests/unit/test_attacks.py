@@ -22,12 +22,16 @@ from wgautomesh.messages import (
     MAX_PLAIN,
     WIRE_KINDS,
     Answer,
+    AskLinks,
     Hello,
     Introduce,
     Introduction,
     Kind,
+    Links,
+    LinkWord,
     Message,
     Nat,
+    Path,
     Record,
     Records,
     Route,
@@ -82,6 +86,7 @@ records = st.builds(
 )
 seconds = st.integers(0, 9_999).map(lambda ms: ms / 1000)
 introductions = st.builds(Introduction, keys, st.none() | records, endpoints, seconds, seconds)
+link_words = st.builds(LinkWord, keys, st.none() | st.sampled_from(Path), st.none() | seconds)
 messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(Hello, numbers, digests, st.none() | endpoints),
     st.builds(Answer, numbers, digests, st.none() | endpoints),
@@ -89,6 +94,8 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(Summary, st.lists(numbers, min_size=BUCKETS, max_size=BUCKETS).map(tuple), st.booleans()),
     st.builds(Seek, st.lists(keys, max_size=20).map(tuple)),
     st.builds(Introduce, st.lists(introductions, max_size=6).map(tuple)),
+    st.builds(AskLinks, numbers),
+    st.builds(Links, numbers, st.integers(0, 2**16 - 1), st.lists(link_words, max_size=20).map(tuple)),
 )
 members = st.sampled_from(MEMBERS)
 
@@ -124,6 +131,15 @@ class AnySequence(RuleBasedStateMachine):
         link = self.mesh.links.get(sender.key)
         for number in list(link.probes)[-1:] if link else ():
             self.says(sender, Answer(number, 0))
+
+    @rule(sender=members, total=st.integers(0, 600), told=st.lists(link_words, max_size=20).map(tuple))
+    def tells_of_its_links_when_asked(self, sender: Member, total: int, told: tuple[LinkWord, ...]) -> None:
+        self.mesh.census.ask(self.now)
+        effects = self.mesh.tick(self.now)
+        self.do(effects)
+        for each in effects:
+            if isinstance(each, Send) and isinstance(each.message, AskLinks):
+                self.says(sender, Links(each.message.number, total, told))
 
     @rule(sender=members, message=messages)
     def says_while_a_shot_waits_for_a_look(self, sender: Member, message: Message) -> None:
@@ -240,6 +256,8 @@ class AnySequence(RuleBasedStateMachine):
         assert all(len(link.candidates) <= MAX_CANDIDATES for link in self.mesh.links.values())
         assert all(len(link.probes) <= PROBES_KEPT for link in self.mesh.links.values())
         assert all(len(link.in_place) <= MAX_CANDIDATES for link in self.mesh.links.values())
+        assert set(self.mesh.census.heard) <= belongs
+        assert all(set(said) <= belongs for said in self.mesh.census.heard.values())
         assert set(self.mesh.memory().endpoints) <= belongs and self.mesh.made <= belongs | {FORMER}
 
     @precondition(lambda self: hasattr(self, "mesh"))
