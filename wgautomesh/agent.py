@@ -34,7 +34,7 @@ from .standpoint import Surroundings
 from .store import Memory
 from .survey import Survey
 from .tunnel import Tunnel
-from .values import Device, Endpoint, IPInterface, Key, Member, key_text
+from .values import Device, Endpoint, IPAddress, IPInterface, Key, Member, key_text
 
 if TYPE_CHECKING:
     from .portmap.ports import Ports
@@ -72,9 +72,8 @@ class Agent:
         self._once = Once(log)
         self._selector = selectors.DefaultSelector()
         self._interface = Interface(config.interface, self._lost)
-        self._gossip = Exchange(
-            self._selector, Seal(config.secrets, "gossip"), config.gossip_port, self._hear
-        )
+        seal = Seal(config.secrets, "gossip")
+        self._gossip = Exchange(self._selector, seal, config.gossip_port, self._hear, self._owner)
         self._lan = discovery(self._selector, self._config, self._found)
         self._ports: Ports | None = None
         self._notify = Notifier()
@@ -236,6 +235,7 @@ class Agent:
             self._members = members
             self._keeper.changed(at)
             self._apply(self._mesh.reconfigure(members, at), at)
+            self._gossip.forget(self._mesh.links)
             self._open_gossip(at)
 
     def _identify(self) -> None:
@@ -334,7 +334,7 @@ class Agent:
         if self._mesh is None:
             return
         try:
-            for heard in self._gossip.receive(tunnel):
+            for heard in self._gossip.receive(tunnel, at):
                 match heard:
                     case Refused(ip):
                         self._apply(self._mesh.refused(ip, at), at)
@@ -344,6 +344,9 @@ class Agent:
                         self._apply(self._mesh.receive(ip, message, at), at)
         except OSError as error:
             self._gossip_broke(error, at)
+
+    def _owner(self, ip: IPAddress) -> Key | None:
+        return self._mesh.owner(ip) if self._mesh else None
 
     def _interface_addresses(self) -> Sequence[IPInterface]:
         interface = self._survey.interfaces.get(self._device.index) if self._device else None

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import logging
 import selectors
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from . import messages
+from .budget import Budget
 from .log import TRACE
 from .messages import Message
 from .seal import Seal
-from .tally import MALFORMED, NEWER, OTHER_SECRET, RECEIVED, SENT, UNKNOWN_KIND, Tally
+from .tally import MALFORMED, NEWER, NO_MEMBER, OTHER_SECRET, RECEIVED, SENT, TOO_MANY, UNKNOWN_KIND, Tally
 from .tunnel import Tunnel
-from .values import IPAddress, IPInterface, Member
+from .values import IPAddress, IPInterface, Key, Member
 
 log = logging.getLogger(__name__)
 
+MEMBER_SPACING = 0.005  # s between datagrams of one member that are opened, on average: who floods us with
+MEMBER_BURST = 1000  # good ones costs no more than with bad ones. A whole book of 5,000 comes in 500 at once.
 BATCH = 64  # datagrams of one socket handled in a turn of the loop: a flood must not starve the timers
 MAX_SAID = 1000  # different complaints remembered: a peer with a wide allowed IP has many source addresses
 
@@ -50,13 +53,22 @@ Event: TypeAlias = Heard | Refused | Unreadable
 
 
 class Exchange:
+    """`owner` says which member speaks for an address, None for nobody."""
+
     def __init__(
-        self, selector: selectors.BaseSelector, seal: Seal, port: int, hear: Callable[[Tunnel, float], None]
+        self,
+        selector: selectors.BaseSelector,
+        seal: Seal,
+        port: int,
+        hear: Callable[[Tunnel, float], None],
+        owner: Callable[[IPAddress], Key | None],
     ) -> None:
         self._selector = selector
         self._seal = seal
         self._port = port
         self._hear = hear
+        self._owner = owner
+        self._budgets: dict[Key, Budget] = {}  # of members that spoke
         self._tunnels: dict[int, Tunnel] = {}  # by IP version
         self._said: set[str] = set()
         self.tally = Tally()
@@ -105,18 +117,23 @@ class Exchange:
         """Raises OSError when the socket is of no use any more. A datagram that cannot leave is lost."""
         tunnel = self._tunnels.get(member.address.version)
         if tunnel:
-            sealed = self._seal.seal(messages.encode(message))
+            way = tunnel.address.packed + member.address.packed
+            sealed = self._seal.seal(messages.encode(message), way)
             sent = tunnel.send(member.address, sealed)
             self.tally.count(SENT, message, len(sealed))
             log.log(TRACE, "%s %s: %s", "to" if sent else "not sent to", member, message)
 
-    def receive(self, tunnel: Tunnel) -> Iterator[Event]:
+    def receive(self, tunnel: Tunnel, now: float) -> Iterator[Event]:
         """What arrived. Raises OSError as `send` does."""
         for each in tunnel.receive(BATCH):
             if each.data is None:
                 yield Refused(each.ip)
                 continue
-            plain = self._seal.open(each.data)
+            reason = self._refuses(each.ip, now)
+            if reason:
+                self.tally.rejected[reason] += 1
+                continue
+            plain = self._seal.open(each.data, each.ip.packed + tunnel.address.packed)
             if plain is None:
                 self.tally.rejected[OTHER_SECRET] += 1
                 yield Unreadable(each.ip)
@@ -137,6 +154,20 @@ class Exchange:
                 self.tally.count(RECEIVED, message, len(each.data))
                 log.log(TRACE, "from %s: %s", each.ip, message)
                 yield Heard(each.ip, message)
+
+    def _refuses(self, ip: IPAddress, now: float) -> str | None:
+        """Why what comes from there is not even opened."""
+        key = self._owner(ip)
+        if key is None:
+            return NO_MEMBER
+        budget = self._budgets.get(key)
+        if budget is None:
+            budget = self._budgets[key] = Budget(MEMBER_SPACING, MEMBER_BURST)
+        return None if budget.allows(now) else TOO_MANY
+
+    def forget(self, members: Collection[Key]) -> None:
+        """Only these are members now."""
+        self._budgets = {key: budget for key, budget in self._budgets.items() if key in members}
 
     def _say_once(self, text: str) -> None:
         if text not in self._said and len(self._said) < MAX_SAID:

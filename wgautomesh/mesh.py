@@ -24,13 +24,13 @@ from .pursuit import LAN_HIGH_WAITS, Pursuit
 from .standpoint import Standpoint, Surroundings
 from .timers import Timers
 from .values import Device, Endpoint, IPAddress, Key, Member, Peer
+from .waiting import Waiting
 
 FRESH = 2.0  # s; an older view of the device is renewed before telling a member where we see it,
 FRESH_SEEK = 0.2  # s; and this before telling others: who seeks may have just moved
 LOOK_CONNECTING = 1.0  # s between reads of the device while something is being connected
 LOOK_IDLE = 10.0  # s otherwise
 COMPLAIN_EVERY = 60.0  # s between lines that one member causes at will
-MAX_WAITING = 1024  # datagrams that wait for the next look; more in one reading interval is a flood
 
 
 __all__ = ["Mesh", "Past"]
@@ -65,7 +65,7 @@ class Mesh:
         self._look_asked = False
         self._adopt = True  # the next look is the first of this interface
         self._joined: list[Key] = []  # members that came while it ran: they begin with the next look
-        self._waiting: list[tuple[Key, Message | None]] = []
+        self._waiting = Waiting()
         self._timers = Timers()
         for member in members:
             if member.key != own:
@@ -96,8 +96,7 @@ class Mesh:
             self._begin(self.links[key], now)
         self._joined.clear()
         self._mover.look(device, now)
-        waiting, self._waiting = self._waiting, []
-        for key, message in waiting:
+        for key, message in self._waiting.take():
             if key in self.links:
                 self._handle(self.links[key], message, now)
         self._pursuit.act(device, now)
@@ -106,13 +105,18 @@ class Mesh:
     def gone(self, now: float) -> list[Effect]:
         """The interface vanished, and all sessions with it."""
         self._adopt, self._look_asked = True, False
-        self._waiting.clear()
+        self._waiting.take()
         for key, link in self.links.items():
             link.lost(now)
             self._timers.clear(key)
             self.standpoint.forget(key)
             self.gossip.forget(key)
         return self._take()
+
+    def owner(self, ip: IPAddress) -> Key | None:
+        """The member that speaks for this address, by WireGuard's word."""
+        key = self._routing.owner(ip)
+        return key if key in self.links else None
 
     def receive(self, ip: IPAddress, message: Message, now: float) -> list[Effect]:
         """An opened message that came through the tunnel from `ip`. Who sent it is WireGuard's word."""
@@ -227,8 +231,7 @@ class Mesh:
         )
         if link.is_up and not asks:
             self._handle(link, message, now)
-        elif len(self._waiting) < MAX_WAITING:
-            self._waiting.append((link.member.key, message))
+        elif self._waiting.add(link.member.key, message):
             self._out.append(Look())
 
     def _handle(self, link: Link, message: Message | None, now: float) -> None:

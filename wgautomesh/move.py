@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from .budget import Budget
 from .candidates import Candidate, lacks_scope
 from .effects import Change, Effect, Level, Look, Save, Say
 from .link import Link, State
@@ -30,6 +31,8 @@ WATCH_EVERY = 0.5  # s between looks in that time
 WATCH_ASSERTS = 0.025  # s between changes in that time
 TRIES = 3  # each with twice the time of the one before; the last may cost the session
 READD_EVERY = 30.0  # s between two such sessions given up for one member
+PROVE_SPACING, PROVE_BURST = 5.0, 8  # s between proofs of all paths, on average, and at once: a neighbour who
+# sends router advertisements changes our addresses as often as he likes, and each proof begins rounds anew
 PAUSE = (60.0, 3600.0)  # s until the next try after one that failed, doubled each time: first, and most
 
 
@@ -70,6 +73,8 @@ class Mover:
         self._paused: dict[Key, tuple[float, float]] = {}  # until when, and how long that was
         self._left: dict[Key, float] = {}  # members whose LAN we left, and when
         self._proved: dict[Key, Candidate] = {}  # where members are that should be there already
+        self._proofs = Budget(PROVE_SPACING, PROVE_BURST)
+        self._proof_due = float("inf")
         self._renew = False  # wireguard-go keeps sending from an address that is gone
 
     def found(self, link: Link, candidate: Candidate, now: float) -> None:
@@ -109,7 +114,11 @@ class Mover:
                 del self._left[key]
             elif self._standpoint.surroundings.addresses:  # somewhere else by now
                 self._pursuit.ask(left, now)
-        self.prove_all(now)
+        if self._proofs.allows(now):
+            self.prove_all(now)
+        else:
+            self._proof_due = self._proofs.due(now)
+            self.due = min(self.due, self._proof_due)
 
     def prove_all(self, now: float) -> None:
         """No path can be taken for granted."""
@@ -125,6 +134,9 @@ class Mover:
 
     def tick(self, now: float) -> None:
         """Set the new endpoint again while old packets may come; after that, look what became of it."""
+        if now >= self._proof_due and self._proofs.allows(now):
+            self._proof_due = float("inf")
+            self.prove_all(now)
         for key, move in list(self._moves.items()):
             link = self._links.get(key)
             if link is None or not link.is_up:
@@ -146,7 +158,7 @@ class Mover:
             ASSERT_EVERY if now < move.until else WATCH_ASSERTS if move.settled else JUDGE_EVERY
             for move in self._moves.values()
         ]
-        self.due = now + min(pauses, default=float("inf"))
+        self.due = min(now + min(pauses, default=float("inf")), self._proof_due)
 
     def look(self, device: Device, now: float) -> None:
         """The device was just read."""

@@ -6,11 +6,17 @@ import logging
 import selectors
 from collections.abc import Callable, Mapping
 
+from .budget import Budget
 from .interface import RETRY
 from .log import Once
 from .watch import Gateway, Interface, Watch
 
 log = logging.getLogger(__name__)
+
+LIST_SPACING = (
+    0.2  # s between two listings, on average: who sends router advertisements on the LAN, or starts
+)
+LIST_BURST = 10  # containers, changes addresses and routes as often as he likes
 
 
 class Survey:
@@ -31,6 +37,7 @@ class Survey:
         self._once = Once(log)
         self._watch: Watch | None = None
         self._due = float("inf")
+        self._budget = Budget(LIST_SPACING, LIST_BURST)
 
     def start(self, at: float) -> None:
         """Begin, if that is not done yet: not before WireGuard is configured, as it takes 0.1 s."""
@@ -49,6 +56,7 @@ class Survey:
     def turn(self, at: float) -> None:
         if at >= self._due:
             self.list(at)
+            self._changed(at)
 
     def list(self, at: float) -> None:
         """Look at all interfaces now; nothing happens before `start`."""
@@ -72,6 +80,8 @@ class Survey:
             changed = self._watch.drain()
         except OSError:  # something was lost: look for ourselves
             changed = True
-        if changed:
+        if changed and self._budget.allows(at):
             self.list(at)
             self._changed(at)
+        elif changed:
+            self._due = min(self._due, self._budget.due(at))

@@ -8,6 +8,7 @@ from .messages import Message
 
 SENT, RECEIVED = "sent", "received"
 OTHER_SECRET, MALFORMED, NEWER, UNKNOWN_KIND = "other secret", "malformed", "newer version", "unknown kind"
+TOO_MANY, NO_MEMBER = "too many", "no member"
 
 
 class Tally:

@@ -77,7 +77,7 @@ class Tunnel:
     """
 
     def __init__(self, interface: str, address: IPAddress, port: int) -> None:
-        self._interface, self._address, self._port = interface, address, port
+        self._interface, self.address, self._port = interface, address, port
         self._index = _index(interface)
         v6 = isinstance(address, IPv6Address)
         kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
@@ -137,7 +137,7 @@ class Tunnel:
                     break
                 raise
             ip = ip_address(sender[0])
-            if sender[1] == self._port and ip != self._address and len(data) <= MAX_DATAGRAM:
+            if sender[1] == self._port and ip != self.address and len(data) <= MAX_DATAGRAM:
                 found.append(Received(ip, data))
         return found
 

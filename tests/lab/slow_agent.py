@@ -15,7 +15,7 @@ from wgautomesh.pursuit import Pursuit
 
 
 def wait_for_the_next_look(mesh: Mesh, link: Link, message: Message | None, now: float) -> None:
-    mesh._waiting.append((link.member.key, message))
+    mesh._waiting.add(link.member.key, message)
 
 
 def take_no_notice(pursuit: Pursuit, *news: object, **details: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from ipaddress import IPv4Interface, ip_address, ip_network
+from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_network
 from random import Random
 
 import pytest
@@ -533,3 +533,55 @@ def test_a_short_outage_heals_under_lies() -> None:
     world.run(2.5)
     world.dropped.clear()
     assert world.run(60, until=lambda: world.connected("a", "b")) <= 10
+
+
+def test_a_flood_of_one_member_leaves_room_for_another_until_the_next_look() -> None:
+    world = World(1, one_way=0.01)
+    nodes = build(world, PLAN, preset=("hub", "liar"))
+    for node in nodes.values():
+        node.start()
+    world.run(20, until=world.connected)
+    hub = nodes["hub"]
+    mesh, later = hub.mesh, world.now + 5.0  # its last look is too old to say where it sees anybody
+    assert mesh
+    for number in range(5000):
+        mesh.receive(nodes["liar"].member.address, Hello(number, 0), later)
+    mesh.receive(nodes["a"].member.address, Hello(77, 0), later)
+    answers = [each for each in mesh.device(hub.wireguard(), later) if isinstance(each, Send)]
+    answered = [each.member.key for each in answers if isinstance(each.message, Answer)]
+    assert nodes["a"].key in answered
+    assert len(answered) <= 100
+
+
+def test_addresses_that_change_all_the_time_keep_nobody_apart_and_make_little_noise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever sends router advertisements on our LAN gives us as many addresses as he likes."""
+    world = World(1, one_way=0.025)
+    nodes = build(world, PLAN, preset=("hub", "liar"))
+    a, b = nodes["a"], nodes["b"]
+    for name in ("hub", "liar", "a"):
+        nodes[name].start()
+    world.run(20)
+    usual, ends = a.surroundings, world.now + 40
+    monkeypatch.setattr(
+        type(a), "surroundings", lambda node: replace(usual(), addresses=advertised()) if node is a else usual()
+    )
+
+    def advertised() -> tuple[IPv6Interface, ...]:
+        return (*usual().addresses, IPv6Interface(f"2001:db8:{int(world.now * 10):x}::5/64"))
+
+    def again() -> None:
+        a.network_changed()
+        if world.now < ends:
+            world.at(world.now + 0.2, again)
+
+    again()
+    world.run(5)
+    b.start()
+    dead = [Route(Kind.MAPPED, place(1)), Route(Kind.MAPPED, place(2))]  # to be tried before what works
+    nodes["liar"].send(a.key, Records((Record(b.key, 1, Nat.STABLE, tuple(dead)),)))
+    assert world.run(30, until=lambda: world.connected("a", "b")) <= 15
+    before = len(a.sent)
+    world.run(5)
+    assert len(a.sent) - before < 200
