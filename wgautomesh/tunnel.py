@@ -11,6 +11,7 @@ import os
 import socket
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 from .values import IPAddress
@@ -47,6 +48,7 @@ _LEFT_BY_ICMP = frozenset(
         errno.EMSGSIZE,
     }
 )
+MAX_SENDERS = 1024  # whose addresses are kept ready
 _TRIES = 3  # ICMP errors may keep coming in between, but not for ever
 
 # linux/in.h, linux/in6.h and linux/errqueue.h; the socket module has no names for them.
@@ -79,6 +81,7 @@ class Tunnel:
     def __init__(self, interface: str, address: IPAddress, port: int) -> None:
         self._interface, self.address, self._port = interface, address, port
         self._index = _index(interface)
+        self._ip = lru_cache(MAX_SENDERS)(ip_address)  # reading the text again costs as much as the datagram
         v6 = isinstance(address, IPv6Address)
         kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         self._socket = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, kind)
@@ -136,8 +139,10 @@ class Tunnel:
                 if failed.errno == errno.EAGAIN:
                     break
                 raise
-            ip = ip_address(sender[0])
-            if sender[1] == self._port and ip != self.address and len(data) <= MAX_DATAGRAM:
+            if sender[1] != self._port or len(data) > MAX_DATAGRAM:
+                continue
+            ip = self._ip(sender[0])
+            if ip != self.address:
                 found.append(Received(ip, data))
         return found
 
