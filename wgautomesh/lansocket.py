@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
@@ -17,6 +18,7 @@ from .messages import MAX_DATAGRAM
 from .values import IPAddress, is_in
 from .watch import Interface
 
+MAX_SENDERS = 1024  # of whom it is known whether they are neighbours; a liar has any number of addresses
 ALL_NODES = "ff02::1"  # RFC 4291, 2.7.1: switches that snoop multicast let it through (RFC 4541, 3)
 
 
@@ -33,7 +35,7 @@ class LanSocket:
     """Bound to the device: it stays deaf when that is deleted. Raises OSError when it cannot be made."""
 
     def __init__(self, device: Interface, version: int, port: int) -> None:
-        self.device = device  # as it is now: the owner keeps it up to date
+        self.device = device
         self.version = version
         self._port = port
         self.receiver = _bound(device, version, port)
@@ -42,6 +44,17 @@ class LanSocket:
         except OSError:
             self.receiver.close()
             raise
+
+    @property
+    def device(self) -> Interface:
+        """As it is now: the owner keeps it up to date."""
+        return self._device
+
+    @device.setter
+    def device(self, device: Interface) -> None:
+        self._device = device
+        # Reading a sender's address, and comparing it with ours, costs more than the datagram.
+        self._neighbour = lru_cache(MAX_SENDERS)(self._find_neighbour)
 
     @staticmethod
     def versions(device: Interface) -> set[int]:
@@ -81,15 +94,19 @@ class LanSocket:
                 data, address = via.recvfrom(MAX_DATAGRAM + 1)
             except OSError:  # nothing more, or the device went away: the watcher tells
                 return
-            source = _source(address)
-            if len(data) <= MAX_DATAGRAM and self._is_neighbour(source):
+            source = self._neighbour(address[0], *address[3:])
+            if source is not None and len(data) <= MAX_DATAGRAM:
                 yield Heard(data, source, address)
 
-    def _is_neighbour(self, source: IPAddress) -> bool:
+    def _find_neighbour(self, host: str, scope: int = 0) -> IPAddress | None:
+        """The sender's address, with its scope; None if it is our own, or not on this LAN."""
+        bare = host.partition("%")[0]
+        source = IPv4Address(bare) if self.version == 4 else IPv6Address(f"{bare}%{scope}")
         ours = [each for each in self.device.addresses if each.version == self.version]
         if any(source.packed == each.packed for each in ours):
-            return False
-        return any(is_in(source, each) for each in ours) and (self.version == 4 or source.is_link_local)
+            return None
+        near = any(is_in(source, each) for each in ours) and (self.version == 4 or source.is_link_local)
+        return source if near else None
 
 
 def _bound(device: Interface, version: int, port: int) -> socket.socket:
@@ -109,8 +126,3 @@ def _bound(device: Interface, version: int, port: int) -> socket.socket:
         sock.close()
         raise
     return sock
-
-
-def _source(address: Any) -> IPAddress:
-    host = address[0].partition("%")[0]
-    return IPv4Address(host) if len(address) == 2 else IPv6Address(f"{host}%{address[3]}")

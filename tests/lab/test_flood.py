@@ -31,9 +31,8 @@ SENT = 60_000  # to be sent for that
 MEBIBYTE = 2**20
 GROWTH = 2.0  # MiB the agent may grow by once it is connected
 LINES = 10  # in the log, beyond those of a quiet start
-OPENS = (
-    3.0  # failed opens of the longest datagram that one may cost: the open itself, recvfrom, and its share
-)
+# Failed opens of the longest datagram that one may cost: the open itself, recvfrom(2), and its share of a turn.
+OPENS = 3.0
 
 
 def failed_open() -> float:
@@ -158,6 +157,15 @@ def test_a_flood_through_the_tunnel(lab_of: LabOf, measured: Measured) -> None:
     lab.until_meshed("hub", "alice", "bob", within=20)
     measured("three nodes under a flood", since_start(lab, "hub", "alice", "bob"), bound=6)
     flood.judge(measured, "junk", lines=4)
+    flood = Flood(mallory, hub.address, hub, sealed_greeting(mallory, hub), tunnel=True)
+    flood.begins()
+    flood.judge(measured, "a member's greetings", lines=1)
+    assert mallory.public_endpoint() and hub.box.v4
+    flood = Flood(mallory, str(hub.box.v4.ip), hub, bytes(100).hex(), tunnel=False)
+    flood.begins()
+    flood.judge(measured, "from outside", lines=0)
+    assert since_start(lab, "hub", "alice", "bob") < 6  # none of them had to connect anew
+    lab.check_pings("hub", "alice", "bob")
 
 
 def test_a_flood_on_the_lan(lab_of: LabOf, measured: Measured) -> None:

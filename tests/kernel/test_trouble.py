@@ -1,0 +1,90 @@
+"""What breaks, and what is flooded, where WireGuard is the kernel's: as `tests/lab` does with the other kind."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import time
+
+from ..lab.lab import Lab
+from ..lab.node import GOSSIP_PORT, REPOSITORY
+from ..lab.test_flood import GROWTH, MEBIBYTE, SENT, sealed_greeting
+from .conftest import ONLY_NET_ADMIN, WAIT, Printed, until_reached
+
+KILLS = 3
+FLOOD = 10.0  # s
+LINES = 10  # in the log, at most, for each kind of trouble
+
+
+def test_an_interface_that_is_renamed_is_waited_for(mesh: Lab, printed: Printed) -> None:
+    alice, hub = mesh["alice"], mesh["hub"]
+    name, begins = alice.wg.name, len(alice.output())
+    alice.box.ns.ip(f"link set {name} down", f"link set {name} name {name}x")
+    mesh.until(lambda: "waiting for it" in alice.output()[begins:], within=WAIT, what="alice misses it")
+    alice.box.ns.ip(f"link set {name}x name {name}", f"link set {name} up")
+    printed("reached after an interface got its name back", until_reached(mesh, alice, hub))
+
+
+def test_errors_of_netlink_pass(mesh: Lab, printed: Printed) -> None:
+    """Each third errand fails, with EBUSY, EPERM, ENOBUFS, ENODEV and ENOMEM in turn, and all sessions are gone."""
+    alice, bob = mesh["alice"], mesh["bob"]
+    alice.stop()
+    alice.recreate_interface()
+    alice.module = "tests.lab.faulty_agent"
+    alice.start(through=ONLY_NET_ADMIN)
+    printed("met in spite of failing errands", until_reached(mesh, alice, bob))
+    assert alice.runs()
+    assert alice.says("failed: ") and alice.says("is gone")
+    alice.stop()
+    alice.module = "wgautomesh"
+    alice.start(through=ONLY_NET_ADMIN)
+
+
+def test_agents_killed_at_any_moment_leave_sessions_and_a_state_that_can_be_read(mesh: Lab) -> None:
+    alice, bob = mesh["alice"], mesh["bob"]
+    mesh.until(alice.state.exists, within=WAIT, what="alice has kept something")
+    handshake, rng = alice.handshake(bob), random.Random(1)
+    pinging = alice.pinging(bob)
+    for _ in range(KILLS):
+        alice.kill()
+        assert bob.key in json.loads(alice.state.read_text())["endpoints"]
+        alice.start(through=ONLY_NET_ADMIN)
+        time.sleep(rng.uniform(1.0, 8.0))
+    mesh.until(lambda: alice.ask("status")[0] == 0, within=WAIT, what="alice has all her links")
+    assert pinging.stop().lost == []
+    assert alice.handshake(bob) >= handshake
+    assert not alice.says("set aside")
+
+
+def test_a_flood_of_a_member_ends_no_link_and_keeps_nobody_from_meeting(mesh: Lab, printed: Printed) -> None:
+    carol, hub, alice, bob = (mesh[name] for name in ("carol", "hub", "alice", "bob"))
+    carol.stop()
+    valid = sealed_greeting(carol, hub)
+    flood = carol.box.ns.spawn(
+        *(sys.executable, "-m", "tests.lab.flood", hub.address, str(GOSSIP_PORT), str(SENT), valid),
+        carol.address,
+        output=subprocess.PIPE,
+        env={"PYTHONPATH": str(REPOSITORY)},
+    )
+    assert flood.stdout and flood.stdout.readline().strip() not in (b"", b"0")
+    handshake, received = alice.handshake(hub), hub.wg.peers()[carol.key].received
+    lines, memory, began = len(hub.lines()), hub.memory(), time.monotonic()
+    bob.kill()
+    bob.recreate_interface()
+    bob.start(through=ONLY_NET_ADMIN)
+    printed("reached under a flood", until_reached(mesh, bob, hub))
+    time.sleep(max(0.0, began + FLOOD - time.monotonic()))
+    assert flood.poll() is None
+    megabytes = (hub.wg.peers()[carol.key].received - received) / 1e6
+    printed(f"of flood with {megabytes:.1f} MB", time.monotonic() - began)
+    flood.kill()
+    flood.communicate()
+    assert megabytes > 1
+    assert (hub.memory() - memory) / MEBIBYTE <= GROWTH
+    assert len(hub.lines()) - lines <= LINES
+    assert alice.handshake(hub) >= handshake
+    assert not [each for each in hub.changes(alice) if each.what == "silent"]
+    until_reached(mesh, alice, hub)
+    carol.start(through=ONLY_NET_ADMIN)
