@@ -13,7 +13,7 @@ from pathlib import Path
 VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
 # Large, and nobody inside wants it.
 LEFT_OUT = {"test", "idlelib", "ensurepip", "tkinter", "lib2to3", "distutils", "turtledemo"}
-LEFT_OUT |= {"mypy", "mypyc", "pip", "setuptools", "ruff", "ast_serialize", "virtme"}
+LEFT_OUT |= {"atheris", "mypy", "mypyc", "pip", "setuptools", "ruff", "ast_serialize", "virtme"}
 
 
 def pack(repository: Path, into: Path) -> None:

@@ -1,4 +1,4 @@
-"""What breaks, and what is flooded, where WireGuard is the kernel's: as `tests/lab` does with the other kind."""
+"""What breaks, and what is flooded, where WireGuard is the kernel's: as the lab does with the other kind."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_an_interface_that_is_renamed_is_waited_for(mesh: Lab, printed: Printed)
 
 
 def test_errors_of_netlink_pass(mesh: Lab, printed: Printed) -> None:
-    """Each third errand fails, with EBUSY, EPERM, ENOBUFS, ENODEV and ENOMEM in turn, and all sessions are gone."""
+    """Each third errand fails, with EBUSY, EPERM, ENOBUFS, ENODEV and ENOMEM in turn; no session is left."""
     alice, bob = mesh["alice"], mesh["bob"]
     alice.stop()
     alice.recreate_interface()

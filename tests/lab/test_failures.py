@@ -23,7 +23,7 @@ from .conftest import Measured
 from .lab import Lab
 from .node import GOSSIP_PORT, Node
 from .shell import run
-from .topology import Host, Topology
+from .topology import Host, Router, Topology
 
 LabOf = Callable[[Topology], Lab]
 KILLS = 10  # of a whole agent; a hundred, of the writing alone, in tests/unit/test_failures.py
@@ -32,6 +32,18 @@ taken = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 taken.bind((sys.argv[1], int(sys.argv[2])))
 print(flush=True)
 time.sleep(60)"""
+
+THIEF = """import socket, sys
+taken = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+taken.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, sys.argv[1].encode())
+taken.setsockopt(socket.IPPROTO_IP, 8, 1)  # IP_PKTINFO: to whom it was
+taken.bind(("", int(sys.argv[2])))
+print("bound", flush=True)
+while True:
+    _, told, _, _ = taken.recvmsg(2048, 64)
+    if not told[0][2][8:12].endswith(b"\\xff"):
+        print("stolen", flush=True)"""
 
 
 def two(lab_of: LabOf) -> tuple[Lab, Node, Node]:
@@ -99,6 +111,27 @@ def test_a_gossip_port_that_is_taken_is_said_once_and_had_when_it_is_free(lab_of
     thief.kill()
     thief.communicate()
     lab.until_connected(hub, alice, within=10)
+
+
+def test_a_thief_of_the_lan_port_keeps_no_neighbours_apart(lab_of: LabOf, measured: Measured) -> None:
+    """A local user without rights may share the port, and gets what is sent to one address there alone."""
+    lab = lab_of(Topology((Router("home", (Host("carol"), Host("dave"))),)))
+    carol, dave = lab["carol"], lab["dave"]
+    lab.configure(preset=[])
+    lab.start("carol")
+    lab.until(carol.configured_at, within=10, what="carol is ready")
+    time.sleep(0.5)  # her own sockets on the LAN are there
+    user = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
+    thief = carol.box.ns.spawn(
+        *(*user, sys.executable, "-c", THIEF, "eth0", str(GOSSIP_PORT)), output=subprocess.PIPE
+    )
+    assert thief.stdout and thief.stdout.readline()
+    lab.start("dave")
+    measured("a LAN pair despite a thief", lab.until_connected(carol, dave, within=20), bound=5)
+    assert lab.path(carol, dave) == "LAN"
+    assert thief.stdout.readline().strip() == b"stolen"
+    thief.kill()
+    thief.communicate()
 
 
 def test_a_full_disk_and_one_that_cannot_be_written_keep_nobody_from_meeting(lab_of: LabOf) -> None:

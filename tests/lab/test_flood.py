@@ -7,6 +7,7 @@ port from outside; and on the LAN. The rate is what arrived at the port, not wha
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -30,8 +31,9 @@ RATE = 50_000  # datagrams a second that arrive
 SENT = 60_000  # to be sent for that
 MEBIBYTE = 2**20
 GROWTH = 2.0  # MiB the agent may grow by once it is connected
+METRICS = "127.0.0.1:9586"
 LINES = 10  # in the log, beyond those of a quiet start
-# Failed opens of the longest datagram that one may cost: the open itself, recvfrom(2), and its share of a turn.
+# Failed opens of the longest datagram that one may cost: one, recvfrom(2), its share of a turn of the loop.
 OPENS = 3.0
 
 
@@ -134,6 +136,15 @@ def since_start(lab: Lab, *names: str) -> float:
     return max(each.at for each in links if each) - max(lab[name].configured_at() or 0 for name in names)
 
 
+def gossip_sent(node: Node) -> int:
+    """Datagrams that the node's agent counts as sent."""
+    text = node.box.ns.run("wget", "-q", "-O", "-", f"http://{METRICS}/metrics")
+    counts = re.findall(
+        r'^wgautomesh_gossip_datagrams_total\{direction="sent".*\} ([0-9.e+]+)$', text, re.MULTILINE
+    )
+    return sum(int(float(each)) for each in counts)
+
+
 def sealed_greeting(sender: Node, receiver: Node) -> str:
     """What a member that has the secret may say: hex."""
     way = ip_address(sender.address).packed + ip_address(receiver.address).packed
@@ -185,3 +196,34 @@ def test_a_flood_on_the_lan(lab_of: LabOf, measured: Measured) -> None:
     lab.until_connected(carol, dave, within=30)
     measured("a LAN pair under a flood", since_start(lab, "carol", "dave"), bound=6)
     flood.judge(measured, "LAN", lines=2)
+
+
+def test_a_flood_of_changes_to_our_addresses(lab_of: LabOf, measured: Measured) -> None:
+    """Whoever sends router advertisements on the LAN gives us addresses and takes them, hundreds a second."""
+    lab = lab_of(Topology((Host("hub"), Router("home", (Host("carol"),)), Router("away", (Host("dave"),)))))
+    carol = lab["carol"]
+    lab.configure(metrics_listen=METRICS)
+    lab.start("hub", "carol")
+    lab.until_connected(lab["hub"], carol, within=10)
+    assert carol.box.v4
+    passing = f"{carol.box.v4.network[-2]}/{carol.box.v4.network.prefixlen} dev eth0"
+    pair = f"echo address add {passing}; echo address del {passing}; sleep 0.005"
+    changes = carol.box.ns.spawn(
+        "sh", "-c", f"while :; do {pair}; done | ip -batch -", output=subprocess.DEVNULL
+    )
+    time.sleep(3)  # what may come at once has come
+    before, began, told = carol.cpu(), time.monotonic(), len(carol.lines())
+    sent = gossip_sent(carol)
+    lab.start("dave")
+    lab.until_meshed(within=20)
+    measured("three nodes while addresses change", since_start(lab, "hub", "carol", "dave"), bound=6)
+    time.sleep(5)
+    passed = time.monotonic() - began
+    assert changes.poll() is None
+    measured("share of a core while addresses change", (carol.cpu() - before) / passed, bound=0.3, unit="")
+    measured(
+        "gossip a second while addresses change", (gossip_sent(carol) - sent) / passed, bound=15, unit=""
+    )
+    measured("lines in the log", len(carol.lines()) - told - 2, bound=LINES, unit="")
+    changes.kill()
+    lab.check_pings()
