@@ -206,10 +206,14 @@ def test_a_flood_of_changes_to_our_addresses(lab_of: LabOf, measured: Measured) 
     lab.start("hub", "carol")
     lab.until_connected(lab["hub"], carol, within=10)
     assert carol.box.v4
-    passing = f"{carol.box.v4.network[-2]}/{carol.box.v4.network.prefixlen} dev eth0"
-    pair = f"echo address add {passing}; echo address del {passing}; sleep 0.005"
+    network = carol.box.v4.network
+    passing = [f"{network[-number]}/{network.prefixlen} dev eth0" for number in range(2, 12)]
+    added, removed = (";".join(f"echo address {do} {each}" for each in passing) for do in ("add", "del"))
     changes = carol.box.ns.spawn(
-        "sh", "-c", f"while :; do {pair}; done | ip -batch -", output=subprocess.DEVNULL
+        "sh",
+        "-c",
+        f"while :; do {added}; sleep 0.01; {removed}; sleep 0.01; done | ip -batch -",
+        output=subprocess.DEVNULL,
     )
     time.sleep(3)  # what may come at once has come
     before, began, told = carol.cpu(), time.monotonic(), len(carol.lines())
@@ -221,9 +225,7 @@ def test_a_flood_of_changes_to_our_addresses(lab_of: LabOf, measured: Measured) 
     passed = time.monotonic() - began
     assert changes.poll() is None
     measured("share of a core while addresses change", (carol.cpu() - before) / passed, bound=0.3, unit="")
-    measured(
-        "gossip a second while addresses change", (gossip_sent(carol) - sent) / passed, bound=15, unit=""
-    )
+    measured("gossip a second while addresses change", (gossip_sent(carol) - sent) / passed, bound=7, unit="")
     measured("lines in the log", len(carol.lines()) - told - 2, bound=LINES, unit="")
     changes.kill()
     lab.check_pings()
