@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 MEMBER_SPACING = 0.005  # s between datagrams of one member that are opened, on average: who floods us with
 MEMBER_BURST = 1000  # good ones costs no more than with bad ones. A whole book of 5,000 comes in 500 at once.
 BATCH = 64  # datagrams of one socket handled in a turn of the loop: a flood must not starve the timers
-MAX_SAID = 1000  # different complaints remembered: a peer with a wide allowed IP has many source addresses
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,7 @@ class Exchange:
         self._owner = owner
         self._budgets: dict[Key, Budget] = {}  # of members that spoke
         self._tunnels: dict[int, Tunnel] = {}  # by IP version
-        self._said: set[str] = set()
+        self._said: set[object] = set()  # of what was complained
         self.tally = Tally()
 
     @property
@@ -142,7 +141,8 @@ class Exchange:
                 message = messages.decode(plain)
             except messages.Newer as newer:
                 self.tally.rejected[NEWER] += 1
-                self._say_once(f"{each.ip} speaks {newer}, which is not understood here: update this node")
+                text = f"{each.ip} speaks {newer}, which is not understood here: update this node"
+                self._say_once(text, self._owner(each.ip))
                 continue
             except messages.Malformed as error:
                 self.tally.rejected[MALFORMED] += 1
@@ -169,9 +169,10 @@ class Exchange:
         """Only these are members now."""
         self._budgets = {key: budget for key, budget in self._budgets.items() if key in members}
 
-    def _say_once(self, text: str) -> None:
-        if text not in self._said and len(self._said) < MAX_SAID:
-            self._said.add(text)
+    def _say_once(self, text: str, topic: object = None) -> None:
+        """Once for each topic, which is the text itself if it is nobody else's to choose."""
+        if (topic or text) not in self._said:
+            self._said.add(topic or text)
             log.warning("%s", text)
 
 

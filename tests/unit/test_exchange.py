@@ -6,12 +6,13 @@ import selectors
 from ipaddress import ip_address
 from typing import Any, cast
 
+import msgpack
 import pytest
 
 from wgautomesh.exchange import MEMBER_BURST, MEMBER_SPACING, Exchange, Heard, Unreadable
 from wgautomesh.messages import Hello
 from wgautomesh.seal import Seal
-from wgautomesh.tally import NO_MEMBER, TOO_MANY
+from wgautomesh.tally import NEWER, NO_MEMBER, TOO_MANY
 from wgautomesh.tunnel import Received
 from wgautomesh.values import IPAddress, Key, Member
 
@@ -95,6 +96,18 @@ def test_what_comes_from_nobodys_address_is_not_opened() -> None:
     hub = End(HUB)
     assert hub.hears(ip_address("10.99.0.1"), End(ALICE).says(HUB)) == []
     assert hub.exchange.tally.rejected[NO_MEMBER] == 1
+
+
+def test_a_member_that_speaks_ever_newer_versions_makes_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    hub, alice = End(HUB), Seal(["a secret"], "gossip")
+    way = ALICE.packed + HUB.packed
+    assert (
+        hub.hears(ALICE, *(alice.seal(msgpack.packb([major, 0, {}]), way) for major in range(2, 900))) == []
+    )
+    assert hub.exchange.tally.rejected[NEWER] == 898
+    assert [record.getMessage() for record in caplog.records] == [
+        "10.14.0.2 speaks protocol version 2, which is not understood here: update this node"
+    ]
 
 
 def test_who_is_no_member_any_more_is_forgotten() -> None:
