@@ -34,12 +34,11 @@ def test_errors_of_netlink_pass(mesh: Lab, printed: Printed) -> None:
     alice.recreate_interface()
     alice.module = "tests.lab.faulty_agent"
     alice.start(through=ONLY_NET_ADMIN)
+    alice.module = "wgautomesh"  # from the next start on: the test below kills her
     printed("met in spite of failing errands", until_reached(mesh, alice, bob))
+    said = ("busy", "not permitted", "buffer space", "is gone", "memory")
+    mesh.until(lambda: all(map(alice.says, said)), within=WAIT, what="each error came and was said")
     assert alice.runs()
-    assert alice.says("failed: ") and alice.says("is gone")
-    alice.stop()
-    alice.module = "wgautomesh"
-    alice.start(through=ONLY_NET_ADMIN)
 
 
 def test_agents_killed_at_any_moment_leave_sessions_and_a_state_that_can_be_read(mesh: Lab) -> None:
@@ -51,7 +50,7 @@ def test_agents_killed_at_any_moment_leave_sessions_and_a_state_that_can_be_read
         alice.kill()
         assert bob.key in json.loads(alice.state.read_text())["endpoints"]
         alice.start(through=ONLY_NET_ADMIN)
-        time.sleep(rng.uniform(1.0, 8.0))
+        time.sleep(rng.uniform(0.5, 5.0))
     mesh.until(lambda: alice.ask("status")[0] == 0, within=WAIT, what="alice has all her links")
     assert pinging.stop().lost == []
     assert alice.handshake(bob) >= handshake
