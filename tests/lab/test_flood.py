@@ -16,6 +16,7 @@ from contextlib import suppress
 from ipaddress import ip_address, ip_interface
 
 import msgpack
+import pytest
 from nacl.exceptions import CryptoError
 from nacl.secret import SecretBox
 
@@ -26,6 +27,7 @@ from .lab import Lab
 from .node import GOSSIP_PORT, REPOSITORY, SECRET, Node
 from .topology import Host, Router, Topology
 
+pytestmark = pytest.mark.alone
 LabOf = Callable[[Topology], Lab]
 RATE = 50_000  # datagrams a second that arrive
 SENT = 60_000  # to be sent for that
