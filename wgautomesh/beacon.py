@@ -28,6 +28,9 @@ CHALLENGES_PER_SOURCE = 4  # of these; one host that floods leaves room for the 
 NONCE_LIFETIME = 2.0  # s; a LAN answers in milliseconds
 PROOF_FRESH = 30.0  # s; whoever proved to be there since is not asked in return
 MAX_ANSWERED = 64  # challenges answered within NONCE_LIFETIME; more is a member gone wild
+MAX_ASKED = (
+    4096  # nonces remembered; a stranger can record beacons and replay them, and gets one challenge each
+)
 MAX_ADDRESSES = 16  # in a beacon
 MAX_BOXES = 1024  # keys made ready (a scalar multiplication each); members beyond that take turns
 
@@ -62,11 +65,7 @@ class Found:
 class _Pending:
     key: Key
     ip: IPAddress
-    echo: bytes  # the nonce that moved us to ask
     until: float
-
-    def same_as(self, other: _Pending) -> bool:
-        return (self.key, self.ip, self.echo) == (other.key, other.ip, other.echo)
 
 
 class Beacons:
@@ -83,6 +82,7 @@ class Beacons:
         ] = {}  # nonces of our beacons and challenges, and until when they count
         self._answered: dict[bytes, float] = {}  # nonces of challenges that got their proof
         self._proved: dict[tuple[Key, IPAddress], float] = {}  # who proved to be where, and when
+        self._asked: dict[tuple[bytes, IPAddress], None] = {}  # nonces that moved us to ask, from where
         self._recent: list[tuple[float, IPAddress]] = []  # the last challenges: when, to whom
 
     def beacon(self, addresses: Sequence[IPAddress], now: float) -> bytes:
@@ -123,14 +123,19 @@ class Beacons:
         if not isinstance(echo, bytes) or len(echo) != NONCE_SIZE:
             return []
         self._forget(now)
-        question = _Pending(key, to, echo, now + NONCE_LIFETIME)
-        asked = any(each.same_as(question) for each in self._pending.values())
         share = sum(ip == to for _, ip in self._recent)
-        if asked or share >= CHALLENGES_PER_SOURCE or len(self._recent) >= CHALLENGES_PER_SECOND:
+        if (
+            (echo, to) in self._asked
+            or share >= CHALLENGES_PER_SOURCE
+            or len(self._recent) >= CHALLENGES_PER_SECOND
+        ):
             return []
         self._recent.append((now, to))
+        if len(self._asked) >= MAX_ASKED:
+            del self._asked[next(iter(self._asked))]
+        self._asked[echo, to] = None
         nonce = self._speak(now)
-        self._pending[nonce] = question
+        self._pending[nonce] = _Pending(key, to, now + NONCE_LIFETIME)
         # The address inside keeps a third host from passing the challenge on to where the member really is.
         return [Reply(to, self._box(_Kind.CHALLENGE, key, nonce + echo + to.packed), opens)]
 

@@ -255,6 +255,27 @@ def test_a_beacon_heard_twice_is_answered_once(trio: tuple[Node, Node, Node]) ->
     assert bob.hear(beacon, alice.ip) == []
 
 
+def test_recorded_beacons_replayed_by_a_stranger_use_up_no_challenges(trio: tuple[Node, Node, Node]) -> None:
+    """With the addresses of those who sent them: he needs no secret for that."""
+    a, b, _ = trio
+    sent = [b.beacon(minute * 60.0) for minute in range(100)]
+    for minute, beacon in enumerate(sent):
+        assert a.hear(beacon, b.ip, minute * 60.0)
+    later = 6000.0
+    assert not [reply for beacon in sent for reply in a.hear(beacon, b.ip, later)]
+    assert a.hear(b.beacon(later), b.ip, later)
+
+
+def test_what_is_remembered_of_beacons_is_bounded(
+    trio: tuple[Node, Node, Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wgautomesh.beacon.MAX_ASKED", 20)
+    a, b, _ = trio
+    for second in range(30):
+        only_reply(a.hear(b.beacon(float(second)), b.ip, float(second)))
+    assert len(a.beacons._asked) == 20
+
+
 def test_link_local_addresses_are_found_with_their_link(trio: tuple[Node, Node, Node]) -> None:
     alice, bob, _ = trio
     alice.ip, bob.ip = IPv6Address("fe80::1%2"), IPv6Address("fe80::2%2")
