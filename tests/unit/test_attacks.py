@@ -69,7 +69,7 @@ ODD = tuple(
         ("44.128.2.9", 0),
     )
 )
-PLACES = tuple(Endpoint(ip_address(f"44.128.2.{number}"), 51820) for number in range(1, 9))
+PLACES = tuple(Endpoint(ip_address(f"44.128.2.{number}"), 51820) for number in range(1, 25))
 
 endpoints = st.sampled_from(PLACES + ODD)
 keys = st.sampled_from((*KEYS, OWN, STRANGER, NOBODY))

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import stat
+from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wgautomesh import store
 from wgautomesh.dnsmesh.kept import Kept
 from wgautomesh.dnsmesh.zone import Host
 from wgautomesh.store import MAX_ENDPOINTS, MAX_SET_ASIDE, MAX_SIZE, Memory, Store
@@ -116,11 +118,26 @@ def test_a_file_cut_short_anywhere_is_set_aside(tmp_path: Path) -> None:
         ) == 1
 
 
-@given(st.binary(min_size=1, max_size=300))
-def test_no_file_makes_loading_raise(tmp_path_factory: pytest.TempPathFactory, raw: bytes) -> None:
-    folder = tmp_path_factory.mktemp("any")
-    (folder / "state").write_bytes(raw)
-    assert Store(folder / "state").load()[0] == Memory()
+anything = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from([key_text(A), "44.128.2.2:1", ""]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([key_text(A), "x"]), inner),
+    max_leaves=6,
+)
+nearly_dns = st.fixed_dictionaries({}, optional={"name": anything, "ttl": anything, "hosts": anything})
+nearly_states = st.fixed_dictionaries(
+    {"version": st.just(1)}, optional={"added": anything, "endpoints": anything, "dns": anything | nearly_dns}
+)
+
+
+@given(st.binary(min_size=1, max_size=300) | nearly_states.map(json.dumps).map(str.encode))
+def test_nothing_read_from_a_file_raises_what_nobody_catches(raw: bytes) -> None:
+    with suppress(ValueError):
+        memory = store._parse(raw)
+        assert store._parse(store._format(memory)) == memory
 
 
 FOREIGN: dict[str, Any] = {
