@@ -28,9 +28,7 @@ CHALLENGES_PER_SOURCE = 4  # of these; one host that floods leaves room for the 
 NONCE_LIFETIME = 2.0  # s; a LAN answers in milliseconds
 PROOF_FRESH = 30.0  # s; whoever proved to be there since is not asked in return
 MAX_ANSWERED = 64  # challenges answered within NONCE_LIFETIME; more is a member gone wild
-MAX_ASKED = (
-    4096  # nonces remembered; a stranger can record beacons and replay them, and gets one challenge each
-)
+MAX_ASKED = 4096  # nonces remembered: a stranger who replays beacons gets one challenge for each
 MAX_ADDRESSES = 16  # in a beacon
 MAX_BOXES = 1024  # keys made ready (a scalar multiplication each); members beyond that take turns
 

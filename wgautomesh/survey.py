@@ -13,10 +13,8 @@ from .watch import Gateway, Interface, Watch
 
 log = logging.getLogger(__name__)
 
-LIST_SPACING = (
-    0.2  # s between two listings, on average: who sends router advertisements on the LAN, or starts
-)
-LIST_BURST = 10  # containers, changes addresses and routes as often as he likes
+LIST_SPACING, LIST_BURST = 0.2, 10  # s between two listings, on average, and how many at once: who sends
+# router advertisements on the LAN, or starts containers, changes addresses and routes as often as he likes
 
 
 class Survey:
