@@ -307,7 +307,7 @@ class Agent:
         if not self._gossip.is_open:
             self._open_gossip(at)
         try:
-            self._gossip.send(effect.member, effect.message)
+            self._gossip.send(effect.member, effect.message, at)
         except OSError as error:
             self._gossip_broke(error, at)
 

@@ -16,6 +16,7 @@ from . import messages
 from .budget import Budget
 from .log import TRACE
 from .messages import Message
+from .mute import MAX_MUTED
 from .seal import Seal
 from .tally import MALFORMED, NEWER, NO_MEMBER, OTHER_SECRET, RECEIVED, SENT, TOO_MANY, UNKNOWN_KIND, Tally
 from .tunnel import Tunnel
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 
 MEMBER_SPACING = 0.005  # s between datagrams of one member that are opened, on average: who floods us with
 MEMBER_BURST = 1000  # good ones costs no more than with bad ones. A whole book of 5,000 comes in 500 at once.
+MUTED = 1.0  # s at least for which the kernel drops what comes from who sent more
 BATCH = 64  # datagrams of one socket handled in a turn of the loop: a flood must not starve the timers
 
 
@@ -68,6 +70,7 @@ class Exchange:
         self._hear = hear
         self._owner = owner
         self._budgets: dict[Key, Budget] = {}  # of members that spoke
+        self._muted: dict[IPAddress, float] = {}  # until when
         self._tunnels: dict[int, Tunnel] = {}  # by IP version
         self._said: set[object] = set()  # of what was complained
         self.tally = Tally()
@@ -111,9 +114,11 @@ class Exchange:
             self._selector.unregister(tunnel)
             tunnel.close()
         self._tunnels.clear()
+        self._muted.clear()
 
-    def send(self, member: Member, message: Message) -> None:
+    def send(self, member: Member, message: Message, now: float) -> None:
         """Raises OSError when the socket is of no use any more. A datagram that cannot leave is lost."""
+        self._hear_again(now)
         tunnel = self._tunnels.get(member.address.version)
         if tunnel:
             way = tunnel.address.packed + member.address.packed
@@ -124,6 +129,7 @@ class Exchange:
 
     def receive(self, tunnel: Tunnel, now: float) -> Iterator[Event]:
         """What arrived. Raises OSError as `send` does."""
+        self._hear_again(now)
         for each in tunnel.receive(BATCH):
             if each.data is None:
                 yield Refused(each.ip)
@@ -131,6 +137,8 @@ class Exchange:
             reason = self._refuses(each.ip, now)
             if reason:
                 self.tally.rejected[reason] += 1
+                if reason == TOO_MANY:
+                    self._mute(tunnel, each.ip, now)
                 continue
             plain = self._seal.open(each.data, each.ip.packed + tunnel.address.packed)
             if plain is None:
@@ -164,6 +172,19 @@ class Exchange:
         if budget is None:
             budget = self._budgets[key] = Budget(MEMBER_SPACING, MEMBER_BURST)
         return None if budget.allows(now) else TOO_MANY
+
+    def _mute(self, tunnel: Tunnel, ip: IPAddress, now: float) -> None:
+        """Until we next listen or speak after MUTED: when some member is to be probed, at the latest."""
+        if ip not in self._muted and len(self._muted) < MAX_MUTED:
+            self._muted[ip] = now + MUTED
+            tunnel.mute([each for each in self._muted if each.version == ip.version])
+
+    def _hear_again(self, now: float) -> None:
+        over = [ip for ip, until in self._muted.items() if now >= until]
+        for ip in over:
+            del self._muted[ip]
+        for version in {ip.version for ip in over} & self._tunnels.keys():
+            self._tunnels[version].mute([each for each in self._muted if each.version == version])
 
     def forget(self, members: Collection[Key]) -> None:
         """Only these are members now."""

@@ -10,10 +10,13 @@ import errno
 import os
 import socket
 import struct
+from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
+from .mute import mute
 from .values import IPAddress
 
 MAX_DATAGRAM = 1232  # bytes: IPv6's minimum MTU of 1280 without the headers of IPv6 and UDP
@@ -104,6 +107,11 @@ class Tunnel:
 
     def close(self) -> None:
         self._socket.close()
+
+    def mute(self, addresses: Collection[IPAddress]) -> None:
+        """Hear nothing from these, and from all others, until the next call."""
+        with suppress(OSError):  # a sandbox may forbid it: then a flood costs what it costs
+            mute(self._socket, addresses)
 
     def send(self, to: IPAddress, data: bytes) -> bool:
         """False if the datagram was lost for a reason that is normal; True promises nothing."""

@@ -1,4 +1,4 @@
-"""Junk by the thousand, for a minute at most:
+"""Junk by the thousand, for two minutes at most:
 
     python -m tests.lab.flood HOST PORT RATE [learn | VALID [OWN_ADDRESS DEVICE]]
 
@@ -25,7 +25,7 @@ LONGEST = 65_000  # bytes in one call
 SIZES = (1, 23, 40, 148, 600, 1232, 1240)
 ALONE = (0, 1400, 8000)  # cannot be parted from others: for each long one, one of these
 LEARN_TIME = 20.0  # s
-SECONDS = 60.0
+SECONDS = 120.0
 
 
 def main(host: str, port: str, rate: str, valid: str = "", own: str = "", device: str = "") -> None:

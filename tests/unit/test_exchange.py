@@ -28,10 +28,14 @@ class Pipe:
         self.address = address
         self.sent: list[bytes] = []
         self.waiting: list[Received] = []
+        self.muted: list[IPAddress] = []
 
     def send(self, to: IPAddress, data: bytes) -> bool:
         self.sent.append(data)
         return True
+
+    def mute(self, addresses: list[IPAddress]) -> None:
+        self.muted = addresses
 
     def receive(self, limit: int) -> list[Received]:
         taken, self.waiting = self.waiting[:limit], self.waiting[limit:]
@@ -48,7 +52,7 @@ class End:
         self.exchange._tunnels[4] = cast(Any, self.pipe)
 
     def says(self, to: IPAddress, number: int = 1) -> bytes:
-        self.exchange.send(Member(KEYS[to], to), Hello(number, 0))
+        self.exchange.send(Member(KEYS[to], to), Hello(number, 0), 1.0)
         return self.pipe.sent[-1]
 
     def hears(self, source: IPAddress, *data: bytes, now: float = 1.0) -> list[Any]:
@@ -82,7 +86,17 @@ def test_who_floods_with_good_datagrams_is_listened_to_at_a_rate_and_others_are_
     assert len(hub.hears(ALICE, *flood)) == MEMBER_BURST
     assert hub.exchange.tally.rejected[TOO_MANY] == MEMBER_BURST
     assert hub.hears(BOB, other) == [Heard(BOB, Hello(1, 0))]
+    assert hub.pipe.muted == [ALICE]
     assert len(hub.hears(ALICE, *flood, now=2.0)) == pytest.approx(1 / MEMBER_SPACING, abs=1)
+
+
+def test_who_flooded_is_heard_again_when_we_next_have_something_to_say() -> None:
+    hub, word = End(HUB), End(ALICE).says(HUB)
+    hub.hears(ALICE, *[word] * (MEMBER_BURST + 1))
+    hub.exchange.send(Member(KEYS[BOB], BOB), Hello(1, 0), 1.9)
+    assert hub.pipe.muted == [ALICE]
+    hub.exchange.send(Member(KEYS[BOB], BOB), Hello(1, 0), 2.0)
+    assert hub.pipe.muted == []
 
 
 def test_the_addresses_behind_a_gateway_share_its_rate() -> None:

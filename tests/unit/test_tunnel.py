@@ -10,11 +10,12 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 
 import pytest
 
 from wgautomesh import tunnel as module
+from wgautomesh.mute import mute
 from wgautomesh.tunnel import MAX_DATAGRAM, Received, Tunnel
 
 A, B, C = (IPv4Address(f"127.0.77.{host}") for host in (1, 2, 3))
@@ -103,6 +104,32 @@ def test_a_flood_is_taken_in_helpings(at: OpenTunnel) -> None:
     for _ in range(30):
         a.send(B, b"x")
     assert [len(b.receive(20)), len(b.receive(20)), len(b.receive(20))] == [20, 10, 0]
+
+
+def test_who_is_muted_is_not_heard_and_others_are(at: OpenTunnel) -> None:
+    a, b, c = at(A), at(B), at(C)
+    a.mute([B])
+    b.send(A, b"muted")
+    c.send(A, b"heard")
+    assert [each.data for each in eventually(a)] == [b"heard"]
+    a.mute([])
+    b.send(A, b"again")
+    assert [each.data for each in eventually(a)] == [b"again"]
+
+
+@pytest.mark.parametrize("others", [(), ("fd00::1", "fd00::2", "::2")])
+@pytest.mark.parametrize("muted", [True, False])
+def test_an_ipv6_address_is_muted_by_all_of_its_bytes(others: tuple[str, ...], muted: bool) -> None:
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+        sock.bind(("::1", 0))
+        sock.settimeout(0.2)
+        mute(sock, [ip_address(each) for each in (*others, *(["::1"] if muted else ["1::1"]))])
+        sock.sendto(b"to ourselves", sock.getsockname())
+        if muted:
+            with pytest.raises(TimeoutError):
+                sock.recv(100)
+        else:
+            assert sock.recv(100) == b"to ourselves"
 
 
 def test_nobody_listening_is_said_by_the_destination(at: OpenTunnel) -> None:
