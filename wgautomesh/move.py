@@ -114,7 +114,11 @@ class Mover:
                 del self._left[key]
             elif self._standpoint.surroundings.addresses:  # somewhere else by now
                 self._pursuit.ask(left, now)
+        self._prove_if_allowed(now)
+
+    def _prove_if_allowed(self, now: float) -> None:
         if self._proofs.allows(now):
+            self._proof_due = float("inf")
             self.prove_all(now)
         else:
             self._proof_due = self._proofs.due(now)
@@ -134,9 +138,8 @@ class Mover:
 
     def tick(self, now: float) -> None:
         """Set the new endpoint again while old packets may come; after that, look what became of it."""
-        if now >= self._proof_due and self._proofs.allows(now):
-            self._proof_due = float("inf")
-            self.prove_all(now)
+        if now >= self._proof_due:
+            self._prove_if_allowed(now)
         for key, move in list(self._moves.items()):
             link = self._links.get(key)
             if link is None or not link.is_up:

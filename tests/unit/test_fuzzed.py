@@ -17,6 +17,7 @@ FOUND = (
     ("state", b'{"version": 1, "dns": {"name": "x", "ttl": Infinity, "hosts": {}}}'),
     ("state", b'{"version": 1, "dns": {"name": "x", "ttl": NaN, "hosts": {}}}'),
     ("state", b'{"version": 1, "dns": {"name": "x", "ttl": 1' + b"0" * 400 + b', "hosts": {}}}'),
+    ("router", b'"error"'),
     ("router", b'{"ip": "44.128.1.1", "port": Infinity, "lifetime": 1}'),
     ("router", b'{"ip": "44.128.1.1", "port": 5, "lifetime": 1e999, "made": true, "url": ""}'),
 )

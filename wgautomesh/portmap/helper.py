@@ -94,6 +94,8 @@ def parse(said: bytes) -> UpnpAnswer:
     """The answer of the program. What came from the router stands in it, so nothing is taken for granted."""
     try:
         found = json.loads(said)
+        if not isinstance(found, dict):
+            raise ValueError("no table")
         if "error" in found:
             trouble = Trouble[found.get("trouble", "REFUSED")]
             return UpnpAnswer(trouble=trouble, error=str(found["error"])[:MAX_WORDS])
