@@ -604,5 +604,6 @@ def test_addresses_that_change_all_the_time_do_not_begin_every_round_anew() -> N
         do(mesh.device(Device("wg", 1, OWN, None, 51820, dict(peers)), now))
         if mesh.next_tick() <= now:
             do(mesh.tick(now))
+            assert mesh.next_tick() > now
     late = shots[len(shots) // 2 :]
     assert late.count(two[0]) and late.count(two[1]), late
