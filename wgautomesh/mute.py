@@ -17,11 +17,7 @@ from .values import IPAddress
 MAX_MUTED = 64  # addresses; more would make every datagram slow to judge
 
 _SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27  # asm-generic/socket.h
-_LOAD_WORD, _JUMP_EQUAL, _RETURN = (
-    0x20,
-    0x15,
-    0x06,
-)  # BPF_LD|BPF_W|BPF_ABS, BPF_JMP|BPF_JEQ|BPF_K, BPF_RET|BPF_K
+_LOAD_WORD, _JUMP_EQUAL, _RETURN = 0x20, 0x15, 0x06  # LD|W|ABS, JMP|JEQ|K, RET|K in linux/bpf_common.h
 _NETWORK_HEADER = 0xFFF00000  # SKF_NET_OFF, as an unsigned number
 _SOURCE = {4: 12, 6: 8}  # bytes into the IP header (RFC 791, 3.1; RFC 8200, 3)
 _STEP = struct.Struct("=HBBI")  # struct sock_filter
