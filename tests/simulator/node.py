@@ -73,6 +73,7 @@ class Node(Interface):
         self.changes: list[tuple[float, Key, Endpoint]] = []  # endpoints set in place
         self.pongs: set[int] = set()
         self._armed = float("inf")
+        self._busy_until = 0.0
         site.nodes[lan_ip] = self
         world.by_key[self.key] = self
 
@@ -122,10 +123,18 @@ class Node(Interface):
     def way(self, to: Endpoint) -> Site | Cable:
         return next((cable for cable in self.cables if to.ip in cable.nodes), self.site)
 
-    def do(self, event: Callable[[Mesh], list[Effect]]) -> None:
-        """Bring an event to the core and carry out what it wants."""
-        if self.mesh:
-            self.apply(event(self.mesh))
+    def do(self, event: Callable[[Mesh], Sequence[Effect]]) -> None:
+        """Bring an event to the core and carry out what it wants; some time later, on a busy machine."""
+        mesh, world, effects = self.mesh, self.world, list[Effect]()
+        if mesh is None:
+            return
+        if not world.busy:
+            self.apply(event(mesh))
+            return
+        begin = max(world.now, self._busy_until)
+        self._busy_until = begin + world.rng.uniform(0.0, world.busy)
+        world.at(begin, lambda: effects.extend(event(mesh) if mesh is self.mesh else ()))
+        world.at(self._busy_until, self.apply, effects)
 
     def apply(self, effects: Sequence[Effect]) -> None:  # noqa: PLR0912 - a list of effects
         now = self.world.now
@@ -177,8 +186,7 @@ class Node(Interface):
 
     def _look(self) -> None:
         self.look_due = None
-        if self.mesh:
-            self.apply(self.mesh.device(self.wireguard(), self.world.now))
+        self.do(lambda mesh: mesh.device(self.wireguard(), self.world.now))
 
     def wireguard(self) -> Device:
         return self.device(f"wg-{self.name}")
@@ -195,7 +203,7 @@ class Node(Interface):
         if due != self._armed or mesh is not self.mesh:
             return
         self._armed = float("inf")
-        self.apply(mesh.tick(self.world.now) if mesh.next_tick() <= self.world.now else ())
+        self.do(lambda mesh: mesh.tick(self.world.now) if mesh.next_tick() <= self.world.now else ())
 
     def deliver(self, sender: Key, payload: object) -> None:
         if isinstance(payload, Ping):
@@ -204,20 +212,20 @@ class Node(Interface):
             else:
                 self.send(sender, Ping(payload.number, is_answer=True))
             return
-        mesh, now = self.mesh, self.world.now
         address = self.world.by_key[sender].member.address
         if payload is REFUSED:
-            if mesh:
-                self.apply(mesh.refused(address, now))
-        elif mesh:
-            message: Message | None = payload  # type: ignore[assignment]
-            if self.world.codec:
-                message = messages.decode(messages.encode(payload))  # type: ignore[arg-type]
-            assert message is not None
-            effects = mesh.receive(address, message, now)
-            self.sums.heard += 1
-            if effects:
-                self.sums.most = max(self.sums.most, sum(isinstance(each, Send) for each in effects))
-            self.apply(effects)
+            self.do(lambda mesh: mesh.refused(address, self.world.now))
+        elif self.mesh:
+            self.do(lambda mesh: self._receive(mesh, address, payload))
         elif self.has_agent:
             self.send(sender, REFUSED)
+
+    def _receive(self, mesh: Mesh, address: IPAddress, payload: object) -> list[Effect]:
+        message: Message | None = payload  # type: ignore[assignment]
+        if self.world.codec:
+            message = messages.decode(messages.encode(payload))  # type: ignore[arg-type]
+        assert message is not None
+        effects = mesh.receive(address, message, self.world.now)
+        self.sums.heard += 1
+        self.sums.most = max(self.sums.most, sum(isinstance(each, Send) for each in effects))
+        return effects

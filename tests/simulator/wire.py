@@ -35,6 +35,7 @@ class World:
     `one_way` is the delay (s) of every wire; with `spread`, places lie on a plain and it is the mean.
     With `codec` each message is encoded and decoded on its way; without, it is handed over as it is.
     With `trace` every node keeps all it sent and said.
+    An agent takes up to `busy` (s) for each event: what it read is as old when it acts on it.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class World:
         spread: bool = False,
         codec: bool = True,
         trace: bool = True,
+        busy: float = 0.0,
     ) -> None:
         self.rng = Random(seed)
         self.now = 1000.0
@@ -54,6 +56,7 @@ class World:
         self.spread = spread
         self.codec = codec
         self.trace = trace
+        self.busy = busy
         self.nodes: dict[str, Node] = {}
         self.by_key: dict[Key, Node] = {}
         self.sites: dict[IPAddress, Site] = {}
