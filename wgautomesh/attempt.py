@@ -43,7 +43,7 @@ class Attempt:
         self.quiet_since: float | None = None
         self._rng = rng
         self._turn_began = self._turn_ends = 0.0
-        self._last_shot = float("-inf")
+        self.last_shot = float("-inf")
         self._queue: list[Candidate] = []
         self._restarts: dict[Key | None, int] = {}  # of this round, by source
 
@@ -52,7 +52,7 @@ class Attempt:
         self._queue = list(candidates)
         self.quiet_since = None
         self._next_turn(now + wait)
-        self.next_shot = max(now + wait, self._last_shot + MIN_SPACING)
+        self.next_shot = max(now + wait, self.last_shot + MIN_SPACING)
 
     def succeeded(self) -> None:
         """The member is reached: the next campaign begins like the first."""
@@ -108,7 +108,7 @@ class Attempt:
         self.shots += 1
         self.skips = 0
         self.rx_at_shot = rx_bytes
-        self._last_shot = now
+        self.last_shot = now
         rtt = self.target.rtt if self.target else 0.0
         if self.low:
             self.next_shot = now + (max(LOW_FIRST, 1.5 * rtt) if self.shots == 1 else REPEAT)
@@ -131,7 +131,7 @@ class Attempt:
     def skip(self, now: float, rx_bytes: int) -> None:
         self.skips += 1
         self.rx_at_shot = rx_bytes
-        self._last_shot = now  # news that begins the round anew must not end the other side's turn
+        self.last_shot = now  # news that begins the round anew must not end the other side's turn
         self.wait(now)
 
     def rest(self, now: float) -> None:
@@ -159,7 +159,7 @@ class Attempt:
         self.target = self._queue.pop(0) if self._queue else None
         rtt = self.target.rtt if self.target else 0.0
         self.shots = 0
-        self.next_shot = max(starts, self._last_shot + MIN_SPACING)
+        self.next_shot = max(starts, self.last_shot + MIN_SPACING)
         length = max(TURN, TURN_RTTS * rtt)
         self._turn_began = self.next_shot
         self._turn_ends = self.next_shot + (length if self._queue else max(LAST_TURN, length))

@@ -97,8 +97,10 @@ class Mesh:
         self._joined.clear()
         self._mover.look(device, now)
         for key, message in self._waiting.take():
-            if key in self.links:
-                self._handle(self.links[key], message, now)
+            waited = self.links.get(key)
+            has_session = waited and (waited.is_up or waited.handshake)  # else a shot undid that it came by
+            if waited and has_session:
+                self._handle(waited, message, now)
         self._pursuit.act(device, now)
         return self._take()
 

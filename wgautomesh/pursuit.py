@@ -12,7 +12,7 @@ from dataclasses import replace
 from random import Random
 
 from .admission import KEEPALIVE
-from .attempt import QUIET_ROUNDS
+from .attempt import LOW_FIRST, QUIET_ROUNDS, REPEAT
 from .candidates import MAX_CANDIDATES, Candidate
 from .effects import Change, Effect, Level, Look, Readd, Resolve, Say, Send
 from .gossip import Gossip
@@ -116,6 +116,8 @@ class Pursuit:
         self._gossip.seek(link.member.key, now)
         order = self.order(link)
         if order:
+            if self._only_ours_is_open(link):  # ours would but undo their handshake
+                wait = max(wait, REPEAT + order[0].rtt)
             link.happened(Event.CANDIDATE, now)
             link.attempt.begin_round(order, now, wait)
         else:
@@ -277,7 +279,9 @@ class Pursuit:
     def _keeps_hands_off(self, link: Link, now: float) -> bool:
         """A handshake got through: only Hellos from now on. False when that led nowhere for too long."""
         if link.hands_off_until is None:
-            link.hands_off_until = now + (HANDS_OFF_LONG if link.hands_off_before else HANDS_OFF)
+            patience = HANDS_OFF_LONG if link.hands_off_before else HANDS_OFF
+            shot = link.attempt.last_shot  # with a Hello, which waited for the handshake only
+            link.hands_off_until = max(now + HANDS_OFF_HELLO, min(now, shot) + patience)
             link.hands_off_before = True
             link.probes.clear()
             link.first_unanswered = None
@@ -290,10 +294,18 @@ class Pursuit:
         if now >= link.hands_off_until:
             link.hands_off_until = None
             link.handshake_changed = float("-inf")
+            self._shoot_there_again(link, now)
             return False
         self.hello(link, now)
         self._schedule(link, now + HANDS_OFF_HELLO)
         return True
+
+    def _shoot_there_again(self, link: Link, now: float) -> None:
+        """A handshake got through both ways, and the other side's shot undid it: no path is better."""
+        here = link.candidates.get(link.endpoint) if link.endpoint else None
+        if here:
+            others = [each for each in self.order(link) if each.endpoint != here.endpoint]
+            link.attempt.begin_round([here, *others], now, wait=0.0 if link.low else LOW_FIRST)
 
     def _end_round(self, link: Link, peer: Peer | None, now: float) -> None:
         attempt = link.attempt
