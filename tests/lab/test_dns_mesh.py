@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 from .conftest import Measured
 from .lab import Lab
@@ -190,7 +191,8 @@ def test_the_file_wins_and_members_of_the_own_site_can_stay_unpeered(lab_of: Lab
     lab.until_meshed("hub", "alice", within=10)
     lab.until_meshed("hub", "dave", within=10)
     for node in (alice, dave):
-        assert node.says(f"DNS gives it as hub.{ONE} (10.77.0.200): the configuration wins")
+        conflict = f"DNS gives it as hub.{ONE} (10.77.0.200): the configuration wins"
+        lab.until(partial(node.says, conflict), within=10, what="who wins is said")
         assert set(node.wg.peers()) == {hub.key}
         assert node.wg.peers()[hub.key].allowed == (f"{hub.address}/32",)
     assert set(hub.wg.peers()) == {alice.key, dave.key}
