@@ -109,9 +109,7 @@ def cost(nodes: int) -> Cost:
         lab.configure(preset=["hub"])
         lab.start()
         members = list(lab.nodes.values())
-        lab.until(
-            lambda: all(node.configured_at() for node in members), within=PATIENCE, what="all agents run"
-        )
+        lab.until_running()
         began = max(node.configured_at() or 0.0 for node in members)
         lab.until_meshed(within=PATIENCE)
         ends = [link.at for one, other in lab.pairs() for link in (one.link(other), other.link(one)) if link]

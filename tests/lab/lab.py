@@ -27,6 +27,7 @@ from .wg import Interface, KeyPair, has_kernel_module
 
 WIREGUARD_PORT = 51820
 POLL = 0.02  # s between two looks at what we wait for
+STARTS_WITHIN = 60.0  # s for all agents of a lab, on a busy machine
 
 
 class Expectation(AssertionError):
@@ -134,6 +135,13 @@ class Lab:
                 raise Expectation(f"not within {within:g} s: {what}", between)
             time.sleep(POLL)
         return time.monotonic() - begin
+
+    def until_running(self) -> None:
+        """Wait until every started agent said that it configured WireGuard: what follows is protocol time."""
+        members = [node for node in self.nodes.values() if node.started]
+        self.until(
+            lambda: all(node.configured_at() for node in members), within=STARTS_WITHIN, what="all agents run"
+        )
 
     def until_connected(self, one: Node, other: Node, *, within: float) -> float:
         """Wait until both ends say that they are connected; s it took from now."""

@@ -81,6 +81,7 @@ def test_neighbours_behind_one_nat_without_hairpin(lab_of: LabOf, measured: Meas
     lab = lab_of(Topology((Host("hub"), Router("home", (Host("carol"), Host("dave"))))))
     lab.configure(preset=["hub"], lan_discovery=beacons)
     lab.start()
+    lab.until_running()
     carol, dave = lab["carol"], lab["dave"]
     took = lab.until(
         lambda: lab.path(carol, dave) == "LAN", within=10, what="the LAN path", between=(carol, dave)
@@ -97,6 +98,7 @@ def test_a_wrong_preset_endpoint_is_corrected(lab_of: LabOf, measured: Measured,
         wrong = {"bob": "44.128.99.99:51820"} if node.name == "alice" else {}
         node.configure(lab.nodes.values(), right | wrong)
     lab.start()
+    lab.until_running()
     took = lab.until_connected(lab["alice"], lab["bob"], within=20)
     measured("despite a wrong preset", took, bound=3 + SLOW * delay)
 

@@ -82,6 +82,7 @@ def test_two_changing_nats_meet_through_a_mapping(
     lab = lab_of(apart(maps, delay))
     lab.configure()
     lab.start()
+    lab.until_running()
     mapped(lab, lab["alice"])
     took = lab.until_connected(lab["alice"], lab["bob"], within=10)
     measured("through the mapping, after it exists", took, bound=3)

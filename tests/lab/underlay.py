@@ -310,7 +310,12 @@ class Underlay:
             str(spec.lan or f"{prefix}.{self._lans}.0/24"), f"2a0e:44:ff:{self._lans:x}::/64"
         )
         box.lan = Segment(box.ns, "lan", v4, v6, gateway=1, given=9)
-        box.ns.ip("link add lan type bridge forward_delay 0 mcast_snooping 0", "link set lan up")
+        # A bridge without an address of its own takes one of its ports'. When that port goes, hosts send to an
+        # address nobody has: flooded to all ports, such packets are tracked without NAT, and so is what follows.
+        mac = f"02:00:00:00:00:{self._lans:02x}"
+        box.ns.ip(
+            f"link add lan address {mac} type bridge forward_delay 0 mcast_snooping 0", "link set lan up"
+        )
         _add_gateway(box.lan, "lan")
         policy = ROUTER_FILTER.replace("INPUT;", "accept;" if spec.accept_input else "drop;")
         box.ns.nft(policy.replace("FORWARD;", "drop;" if spec.firewall else "accept;"))
