@@ -31,7 +31,10 @@ WATCH_EVERY = 0.5  # s between looks in that time
 WATCH_ASSERTS = 0.025  # s between changes in that time
 TRIES = 3  # each with twice the time of the one before; the last may cost the session
 READD_EVERY = 30.0  # s between two such sessions given up for one member
-PROVE_SPACING, PROVE_BURST = 5.0, 8  # s between proofs of all paths, on average, and at once: a neighbour who
+PROVE_SPACING, PROVE_BURST = (
+    3.0,
+    16,
+)  # s between proofs of all paths, on average, and at once: a neighbour who
 # sends router advertisements changes our addresses as often as he likes, and each proof begins rounds anew
 PAUSE = (60.0, 3600.0)  # s until the next try after one that failed, doubled each time: first, and most
 
@@ -114,7 +117,8 @@ class Mover:
                 del self._left[key]
             elif self._standpoint.surroundings.addresses:  # somewhere else by now
                 self._pursuit.ask(left, now)
-        self._prove_if_allowed(now)
+        if self._standpoint.surroundings.addresses:  # else the card is between two networks
+            self._prove_if_allowed(now)
 
     def _prove_if_allowed(self, now: float) -> None:
         if self._proofs.allows(now):

@@ -310,8 +310,9 @@ class Underlay:
             str(spec.lan or f"{prefix}.{self._lans}.0/24"), f"2a0e:44:ff:{self._lans:x}::/64"
         )
         box.lan = Segment(box.ns, "lan", v4, v6, gateway=1, given=9)
-        # A bridge without an address of its own takes one of its ports'. When that port goes, hosts send to an
-        # address nobody has: flooded to all ports, such packets are tracked without NAT, and so is what follows.
+        # A bridge without an address of its own takes one of its ports'. When that port goes, hosts send to
+        # an address that nobody has: flooded to all ports, such packets are tracked without NAT, and so is
+        # what follows.
         mac = f"02:00:00:00:00:{self._lans:02x}"
         box.ns.ip(
             f"link add lan address {mac} type bridge forward_delay 0 mcast_snooping 0", "link set lan up"
