@@ -126,6 +126,7 @@ class Mesh:
         if link is None or link.blocked:
             return []
         link.other_secret = False
+        self._mover.heard(link, now)
         self._handle_or_wait(link, message, now)
         return self._take()
 

@@ -28,7 +28,7 @@ JUDGE_EVERY = 0.1  # s between looks at what became of it
 JUDGE_FOR = 0.5  # s without an answer on the new path, until it is left again
 WATCH = 1.5  # s after which it has settled: some of the old path's packets call for others, again and again
 WATCH_EVERY = 0.5  # s between looks in that time
-WATCH_ASSERTS = 0.025  # s between changes in that time
+WATCH_ASSERTS = 0.01  # s between changes in that time
 TRIES = 3  # each with twice the time of the one before; the last may cost the session
 READD_EVERY = 30.0  # s between two such sessions given up for one member
 PROVE_SPACING, PROVE_BURST = (
@@ -166,6 +166,12 @@ class Mover:
             for move in self._moves.values()
         ]
         self.due = min(now + min(pauses, default=float("inf")), self._proof_due)
+
+    def heard(self, link: Link, now: float) -> None:
+        """A datagram of the member came, maybe on the old path: what we answer should not take it, too."""
+        move = self._moves.get(link.member.key)
+        if move and (now < move.until or move.settled):
+            self._out.append(Change(link.member.key, endpoint=move.target.endpoint))
 
     def look(self, device: Device, now: float) -> None:
         """The device was just read."""
