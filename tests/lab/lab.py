@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import atexit
 import itertools
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -84,8 +83,7 @@ class Lab:
                     if process:
                         process.wait()
                 node.wg.socket.unlink(missing_ok=True)
-            if hasattr(self, "folder"):
-                shutil.rmtree(self.folder, ignore_errors=True)
+            self.mark.remove_folders()
 
     def add(self, name: str, on: str, address: str) -> Node:
         """One more node on a host that has one: another interface, with its own port, for another mesh."""

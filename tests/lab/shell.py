@@ -66,6 +66,11 @@ class Mark:
     def folder(self) -> Path:
         return Path(tempfile.mkdtemp(prefix=f"wgam-{self.pid}-{self.serial}-"))
 
+    def remove_folders(self) -> None:
+        """By their names: a signal may have come before anybody held the last one."""
+        for folder in Path(tempfile.gettempdir()).glob(f"wgam-{self.pid}-{self.serial}-*"):
+            shutil.rmtree(folder, ignore_errors=True)
+
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
