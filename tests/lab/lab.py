@@ -82,8 +82,7 @@ class Lab:
                 for process in (node.agent, node.wg.process):
                     if process:
                         process.wait()
-                node.wg.socket.unlink(missing_ok=True)
-            self.mark.remove_folders()
+            self.mark.remove_files()
 
     def add(self, name: str, on: str, address: str) -> Node:
         """One more node on a host that has one: another interface, with its own port, for another mesh."""

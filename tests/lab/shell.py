@@ -66,8 +66,10 @@ class Mark:
     def folder(self) -> Path:
         return Path(tempfile.mkdtemp(prefix=f"wgam-{self.pid}-{self.serial}-"))
 
-    def remove_folders(self) -> None:
+    def remove_files(self) -> None:
         """By their names: a signal may have come before anybody held the last one."""
+        for socket in UAPI.glob(f"wg{self.pid}-{self.serial % 100}-*.sock"):
+            socket.unlink(missing_ok=True)
         for folder in Path(tempfile.gettempdir()).glob(f"wgam-{self.pid}-{self.serial}-*"):
             shutil.rmtree(folder, ignore_errors=True)
 

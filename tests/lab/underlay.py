@@ -10,7 +10,6 @@ Every box's way up is called `eth0`, a router's LAN is the bridge `lan`. Nothing
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -175,9 +174,6 @@ class Underlay:
             self._holder.wait()
         for ns in reversed(self._made):
             ns.remove()
-        for box in self.boxes.values():
-            if box.gateway:
-                shutil.rmtree(box.gateway.folder, ignore_errors=True)
 
     # -- faults ---------------------------------------------------------------------------------------
 
