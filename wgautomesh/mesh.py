@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from random import Random
 
-from .admission import Routing, admit
 from .candidates import Candidate, configured
 from .census import Census
-from .effects import Admit, Effect, Level, Look, Save, Say, Send
+from .effects import Effect, Level, Look, Save, Say, Send
+from .gate import Gate
 from .gossip import Gossip
 from .herald import Herald
 from .link import MISSED_INTERVAL, MISSES_ADOPTED, Event, Link, State
@@ -23,7 +23,7 @@ from .past import Past, remember
 from .pursuit import LAN_HIGH_WAITS, Pursuit
 from .standpoint import Standpoint, Surroundings
 from .timers import Timers
-from .values import Device, Endpoint, IPAddress, Key, Member, Peer
+from .values import Device, Endpoint, IPAddress, Key, Member
 from .waiting import Waiting
 
 FRESH = 2.0  # s; an older view of the device is renewed before telling a member where we see it,
@@ -43,11 +43,11 @@ class Mesh:
         self.own = own
         self.links: dict[Key, Link] = {}
         self.standpoint = Standpoint()
-        self.made = set(past.made)
         self._rng = rng
         self._out: list[Effect] = []
         self.gossip = Gossip(own, self.links, rng, self._out)
         self.census = Census(self.links, self.standpoint, self.gossip, rng, self._out)
+        self._gate = Gate(self.links, past.made, self._schedule, self._out)
         self._herald = Herald(self.standpoint, self.gossip, self._out)
         self._pursuit = Pursuit(
             self.links,
@@ -60,7 +60,6 @@ class Mesh:
             self._out,
         )
         self._mover = Mover(self.links, self._pursuit, self.standpoint, self._schedule, self._out)
-        self._routing = Routing(())
         self._looked = float("-inf")
         self._look_asked = False
         self._adopt = True  # the next look is the first of this interface
@@ -77,8 +76,7 @@ class Mesh:
         """The interface as just read. Effects that make peers come before the first datagram."""
         self._looked, self._look_asked = now, False
         self._herald.listening(device.listen_port, now)
-        admitted = self._admit(device, now)
-        self._routing = Routing([*device.peers.values(), *admitted])
+        self._gate.look(device, now)
         for key, link in self.links.items():
             peer = device.peers.get(key)
             if peer:
@@ -107,6 +105,7 @@ class Mesh:
     def gone(self, now: float) -> list[Effect]:
         """The interface vanished, and all sessions with it."""
         self._adopt, self._look_asked = True, False
+        self._gate.members_changed()
         self._waiting.take()
         for key, link in self.links.items():
             link.lost(now)
@@ -117,12 +116,12 @@ class Mesh:
 
     def owner(self, ip: IPAddress) -> Key | None:
         """The member that speaks for this address, by WireGuard's word."""
-        key = self._routing.owner(ip)
+        key = self._gate.routing.owner(ip)
         return key if key in self.links else None
 
     def receive(self, ip: IPAddress, message: Message, now: float) -> list[Effect]:
         """An opened message that came through the tunnel from `ip`. Who sent it is WireGuard's word."""
-        link = self.links.get(self._routing.owner(ip) or self.own)
+        link = self.links.get(self._gate.routing.owner(ip) or self.own)
         if link is None or link.blocked:
             return []
         link.other_secret = False
@@ -132,14 +131,14 @@ class Mesh:
 
     def refused(self, ip: IPAddress, now: float) -> list[Effect]:
         """A datagram to `ip` was answered by "port unreachable" through the tunnel: the path works."""
-        link = self.links.get(self._routing.owner(ip) or self.own)
+        link = self.links.get(self._gate.routing.owner(ip) or self.own)
         if link is not None and not link.blocked:
             self._handle_or_wait(link, None, now)
         return self._take()
 
     def unreadable(self, ip: IPAddress, now: float) -> list[Effect]:
         """A datagram from `ip` does not open with our gossip secret."""
-        link = self.links.get(self._routing.owner(ip) or self.own)
+        link = self.links.get(self._gate.routing.owner(ip) or self.own)
         if link is not None and not link.other_secret:
             link.other_secret = True
             self._complain(link, now, "speaks with another gossip secret; its datagrams are not believed")
@@ -197,6 +196,7 @@ class Mesh:
                 link.former = (link.former | set(link.member.networks)) - set(member.networks)
                 link.member = member
                 self._offer(link, configured(member, now), now)
+        self._gate.members_changed()
         self._out.append(Look())  # admits and removes peers
         return self._take()
 
@@ -219,6 +219,11 @@ class Mesh:
 
     def next_tick(self) -> float:
         return min(self._timers.next(), self._next_look(), self._herald.due, self._mover.due)
+
+    @property
+    def made(self) -> set[Key]:
+        """The peers on the interface that we put there."""
+        return self._gate.made
 
     def memory(self) -> Past:
         """What is worth keeping across a restart."""
@@ -338,7 +343,7 @@ class Mesh:
             self._out.append(Save())
 
     def refuses(self, endpoint: Endpoint) -> bool:
-        return self.standpoint.refuses(endpoint, self._routing)
+        return self.standpoint.refuses(endpoint, self._gate.routing)
 
     # -- what becomes of links ------------------------------------------------------------------------
 
@@ -406,25 +411,6 @@ class Mesh:
             self._out.append(Save())
             if not any(each.on_lan for each in link.candidates):  # else it could roam to and fro for ever
                 self._pursuit.hello(link, now)  # which tells the member where it is seen
-
-    def _admit(self, device: Device, now: float) -> list[Peer]:
-        """Bring the interface in line with the members; returns the peers this makes."""
-        former = {key: link.former for key, link in self.links.items() if link.former}
-        plan = admit(device, [link.member for link in self.links.values()], self.made, former)
-        self._out.extend(plan.effects)
-        if plan.effects:
-            self._out.append(Look())
-        if plan.made - self.made or plan.gone:
-            self.made = (self.made | plan.made) - plan.gone
-            self._out.append(Save())
-        for key, link in self.links.items():
-            why = plan.blocked.get(key)
-            if why and why != link.blocked:
-                self._say(Level.ERROR, link, f"is left out: {why}")
-            elif link.blocked and not why:
-                self._schedule(link, now)
-            link.blocked = why
-        return [peer for effect in plan.effects if isinstance(effect, Admit) for peer in effect.peers]
 
     # -- timers and effects ---------------------------------------------------------------------------
 
