@@ -11,9 +11,22 @@ from collections.abc import Collection, Iterable, Mapping
 from random import Random
 
 from .book import Book
+from .budget import Budget
 from .effects import Effect, Send
-from .link import Link
+from .link import UP, Link, Roll, State
 from .messages import Introduce, Introduction, Message, Nat, Record, Records, Route, Seek, Summary, batches
+from .pace import (
+    COMPARE_BURST,
+    COMPARE_SPACING,
+    INTRODUCE_BURST,
+    INTRODUCE_SPACING,
+    KEYS_ASKED,
+    NEWS_BURST,
+    NEWS_SPACING,
+    SEEK_BURST,
+    SEEK_SPACING,
+    SMALL,
+)
 from .values import Key
 
 FANOUT = 10  # members that news goes to at once, if more are connected; the digests bring it to the rest
@@ -25,13 +38,19 @@ REPLACED_WINDOW = 5.0  # s in which a record may be replaced REPLACED_TIMES by o
 REPLACED_TIMES = 5  # versions compare in a circle, and forged ones could chase each other round it for ever
 COMPARE_EVERY = 2.0  # s between two comparisons of books with one member
 SETTLE = 1.0  # s after a change of the book in which digests differ only because news is under way
+STRANGE_KEPT = 16  # digests unlike ours that are remembered, and since when they are seen
+COMPARE_ANYWAY = 10.0  # s without a comparison, after which one is due though all books change all the time
 
 
 class Gossip:
-    def __init__(self, own: Key, links: Mapping[Key, Link], rng: Random, out: list[Effect]) -> None:
+    def __init__(
+        self, own: Key, links: Mapping[Key, Link], roll: Roll, rng: Random, out: list[Effect]
+    ) -> None:
         self.own = own
+        self.due = float("inf")  # when news that waits may leave
         self.book = Book(lambda key: key == own or key in links)
         self._links = links
+        self._roll = roll
         self._rng = rng
         self._out = out
         self._version = rng.randrange(2**32)  # a restart continues nowhere near; see `receive`
@@ -41,6 +60,15 @@ class Gossip:
         self._compared: dict[Key, float] = {}
         self._summarized: dict[Key, float] = {}
         self._replaced: dict[Key, tuple[float, int]] = {}  # window's begin and count, by key
+        self._waiting: dict[Key, Collection[Key]] = {}  # whose records wait to be told, and who knows them
+        self._strange: dict[int, float] = {}  # digests unlike ours, by when they were first seen
+        self._odd_since: float | None = float("-inf")  # without a comparison; at the start one is due at once
+        self._odd_last = float("-inf")
+        self._news = Budget(NEWS_SPACING, NEWS_BURST)
+        self._comparisons = Budget(COMPARE_SPACING, COMPARE_BURST)
+        self._answers = Budget(COMPARE_SPACING, COMPARE_BURST)
+        self._introductions = Budget(INTRODUCE_SPACING, INTRODUCE_BURST)
+        self._seeks = Budget(SEEK_SPACING, SEEK_BURST)
 
     def announce(self, nat: Nat, routes: Iterable[Route], now: float, *, force: bool = False) -> bool:
         """Say how we can be reached, if that changed; whether it did."""
@@ -56,7 +84,7 @@ class Gossip:
         self._version = (self._version + 1) % 2**32
         record = Record(self.own, self._version, nat, routes)
         self.book.put(record, now)
-        self._changed = now
+        self._book_changed(now)
         self._spread([record], without=(), now=now)
         return True
 
@@ -65,7 +93,13 @@ class Gossip:
         own = self.book.aged(self.own, now)
         if own:
             self._send(link, Records((own,)))
-        missing = [key for key, each in self._links.items() if each.is_wanted and each is not link]
+        down = (State.NO_CANDIDATE, State.TRYING, State.SILENT, State.DOUBTED)
+        missing = self._roll.some(
+            KEYS_ASKED,
+            self._rng,
+            lambda key: self._links[key].is_wanted and key != link.member.key,
+            *down,
+        )
         for message in batches(missing, Seek):
             self._send(link, message)
 
@@ -73,10 +107,11 @@ class Gossip:
         """Ask a few connected members to introduce us to this one."""
         if now - self._sought.get(key, float("-inf")) < SEEK_EVERY:
             return
-        up = [each for other, each in self._links.items() if each.is_up and each.agent and other != key]
-        if up:
-            self._sought[key] = now
-        for link in self._rng.sample(up, min(ASKED, len(up))):
+        up = self._some(ASKED, without=(key,), mixed=True)  # the other side asks, too: in another order
+        if not up or not self._seeks.allows(now):
+            return
+        self._sought[key] = now
+        for link in up:
             self._send(link, Seek((key,)))
 
     def introduce(self, seeker: Link, keys: Iterable[Key], now: float) -> None:
@@ -117,7 +152,7 @@ class Gossip:
                 if held and held.newer_than(record):
                     stale.append(record.key)
         if new:
-            self._changed = now
+            self._book_changed(now)
             self._spread(new, without=(sender.member.key,), now=now)
         self._send_records(sender, (each for key in stale if (each := self.book.aged(key, now))))
         return new
@@ -127,20 +162,39 @@ class Gossip:
         key = link.member.key
         link.in_step = digest == self.book.digest
         last = self._compared.get(key)
-        settling = last is not None and now - self._changed < SETTLE
-        if link.in_step or settling or (last is not None and now - last < COMPARE_EVERY):
+        if link.in_step or (last is not None and now - last < COMPARE_EVERY):
+            return
+        if len(self._links) > SMALL:
+            settling = self._is_under_way(digest, now)
+        else:
+            settling = last is not None and now - self._changed < SETTLE
+        if settling or not self._comparisons.allows(now):
             return
         self._compared[key] = now
+        self._odd_since = None
         self._send(link, self.book.summary(reply=True))
 
     def answer_summary(self, link: Link, summary: Summary, now: float) -> None:
         """Send what differs; not to one who asks again and again, for the answer is much longer."""
         if summary.reply and now - self._summarized.get(link.member.key, float("-inf")) < COMPARE_EVERY:
             return
+        if not self._answers.allows(now):
+            return
         self._summarized[link.member.key] = now
         self._send_records(link, self.book.differing(summary, now))
         if summary.reply:
             self._send(link, self.book.summary(reply=False))
+
+    def tell(self, now: float) -> None:
+        """News that waited leaves, all together."""
+        if now < self.due or not self._news.allows(now):
+            return
+        self.due = float("inf")
+        waiting, self._waiting = self._waiting, {}
+        records = [record for key in waiting if (record := self.book.aged(key, now))]
+        for link in self._some(FANOUT):
+            key = link.member.key
+            self._send_records(link, (each for each in records if key not in (each.key, *waiting[each.key])))
 
     def forget(self, key: Key) -> None:
         """The link is down: the next comparison with this member may come at once."""
@@ -176,16 +230,47 @@ class Gossip:
         pair = frozenset((one.member.key, other.member.key))
         if now - self._introduced.get(pair, float("-inf")) < INTRODUCE_EVERY:
             return False
+        if not self._introductions.allows(now):
+            return False
         self._introduced.pop(pair, None)  # so that the oldest pair stands first
         self._introduced[pair] = now
         if len(self._introduced) > INTRODUCTIONS_KEPT:
             del self._introduced[next(iter(self._introduced))]
         return True
 
+    def _is_under_way(self, digest: int, now: float) -> bool:
+        """Whether a digest may differ from ours only because news is under way.
+
+        In a large mesh somebody has always heard a moment before us or after. So a book is compared with once
+        the same difference was seen for SETTLE, at whatever neighbours, while ours did not change.
+        """
+        since = self._strange.setdefault(digest, now)
+        if len(self._strange) > STRANGE_KEPT:
+            del self._strange[next(iter(self._strange))]
+        if self._odd_since is None or SETTLE < now - self._odd_last < float("inf"):
+            self._odd_since = now
+        self._odd_last = now
+        return now - since < SETTLE and now - self._odd_since < COMPARE_ANYWAY
+
+    def _book_changed(self, now: float) -> None:
+        self._changed = now
+        self._strange.clear()
+
     def _spread(self, records: Collection[Record], *, without: Collection[Key], now: float) -> None:
-        up = [each for key, each in self._links.items() if each.is_up and each.agent and key not in without]
-        for link in up if len(up) <= FANOUT else self._rng.sample(up, FANOUT):
+        if not self._news.allows(now):
+            self._waiting.update((each.key, without) for each in records)
+            self.due = self._news.due(now)
+            return
+        for link in self._some(FANOUT, without):
             self._send_records(link, (each for each in records if each.key != link.member.key))
+
+    def _some(self, count: int, without: Collection[Key] = (), *, mixed: bool = False) -> list[Link]:
+        """Connected members to talk to, at random if there are more."""
+
+        def listens(key: Key) -> bool:
+            return self._links[key].agent and key not in without
+
+        return [self._links[key] for key in self._roll.some(count, self._rng, listens, *UP, mixed=mixed)]
 
     def _send_records(self, link: Link, records: Iterable[Record]) -> None:
         for message in batches(records, Records):

@@ -6,6 +6,8 @@ packets: `mesh.py` and `pursuit.py` tell it what happened and act on the state i
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Sequence
 from enum import Enum
 from random import Random
 
@@ -13,8 +15,10 @@ from .attempt import Attempt
 from .candidates import Candidate, Candidates
 from .journal import Journal
 from .messages import Nat
-from .values import Endpoint, IPNetwork, Member
+from .pace import SMALL
+from .values import Endpoint, IPNetwork, Key, Member
 
+NEVER = float("-inf")  # s; one object for all links
 PROBE_INTERVAL = 4.0  # s between probes that are answered
 MISSED_INTERVAL = 0.5  # s after which an unanswered probe is repeated
 MISSES_TO_DOUBT = 2  # then ask others where the member is, and try what they say in place
@@ -49,6 +53,8 @@ class Event(Enum):
     LOST = "interface gone"
 
 
+UP = (State.CONNECTED, State.DOUBTED)
+
 # What is not in the table does not change the state: a late miss on a silent link is no news.
 TRANSITIONS: dict[tuple[State, Event], State] = {
     (State.NO_CANDIDATE, Event.CANDIDATE): State.TRYING,
@@ -68,13 +74,116 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
 }
 
 
-class Link:
-    """One member's link. Times are in s on the core's clock."""
+class Roll:
+    """Which links are in which state, so that nobody needs to look through thousands for a few."""
 
-    def __init__(self, member: Member, *, low: bool, rng: Random, now: float) -> None:
+    def __init__(self) -> None:
+        self._keys: dict[State, list[Key]] = {state: [] for state in State}
+        self._place: dict[Key, int] = {}  # in the list of its state
+        self._number: dict[Key, int] = {}  # in the order in which members came
+        self._came = itertools.count()
+
+    def move(self, key: Key, before: State | None, after: State | None) -> None:
+        if before:
+            keys, place = self._keys[before], self._place.pop(key)
+            last = keys.pop()
+            if last != key:  # the last one takes the place that is free now
+                keys[place] = last
+                self._place[last] = place
+        if after:
+            if before is None:
+                self._number[key] = next(self._came)
+            self._place[key] = len(self._keys[after])
+            self._keys[after].append(key)
+        else:
+            del self._number[key]
+
+    def count(self, *states: State) -> int:
+        return sum(len(self._keys[state]) for state in states)
+
+    def some(
+        self, count: int, rng: Random, wanted: Callable[[Key], bool], *states: State, mixed: bool = False
+    ) -> list[Key]:
+        """At most `count` that are wanted, at random. In a crowd only a few are looked at.
+
+        If there are no more, they stand in the order in which they came, unless they are to be `mixed`.
+        """
+        total = self.count(*states)
+        if total <= 4 * count + SMALL:
+            keys = [key for state in states for key in self._keys[state] if wanted(key)]
+            keys.sort(key=self._number.__getitem__)
+            return keys if len(keys) <= count and not mixed else rng.sample(keys, min(count, len(keys)))
+        found: list[Key] = []
+        for place in rng.sample(range(total), 4 * count):
+            key = self._at(place, states)
+            if wanted(key):
+                found.append(key)
+                if len(found) == count:
+                    break
+        return found
+
+    def _at(self, place: int, states: Sequence[State]) -> Key:
+        for state in states:
+            if place < len(self._keys[state]):
+                return self._keys[state][place]
+            place -= len(self._keys[state])
+        raise IndexError(place)
+
+
+class Link:
+    """One member's link. Times are in s on the core's clock. `roll` is kept in line with its state."""
+
+    __slots__ = (
+        "_observed",
+        "_roll",
+        "agent",
+        "agentless_probes",
+        "answered",
+        "attempt",
+        "blocked",
+        "candidates",
+        "complained",
+        "complaint",
+        "down_since",
+        "endpoint",
+        "first_unanswered",
+        "former",
+        "hands_off_before",
+        "hands_off_until",
+        "handshake",
+        "handshake_changed",
+        "heard",
+        "hint",
+        "home",
+        "in_place",
+        "in_step",
+        "introduced",
+        "introduced_at",
+        "journal",
+        "low",
+        "member",
+        "misses",
+        "nat",
+        "other_secret",
+        "patience",
+        "probes",
+        "resolved",
+        "rtt",
+        "rx_bytes",
+        "rx_grew",
+        "sample",
+        "since",
+        "state",
+        "strayed",
+        "told",
+    )
+
+    def __init__(self, member: Member, *, low: bool, rng: Random, now: float, roll: Roll) -> None:
         self.member = member
         self.low = low  # our key is the lower one
         self.state = State.NO_CANDIDATE
+        self._roll = roll
+        roll.move(member.key, None, self.state)
         self.since = now  # when this state began
         self.down_since = now  # since when the member has not been reachable
         self.candidates = Candidates()
@@ -88,8 +197,8 @@ class Link:
         self.agentless_probes = 0
         self.probes: dict[int, float] = {}  # unanswered: number -> sent at
         self.first_unanswered: float | None = None
-        self.heard = float("-inf")  # last sealed datagram
-        self.answered = float("-inf")  # when a probe was last answered,
+        self.heard = NEVER  # last sealed datagram
+        self.answered = NEVER  # when a probe was last answered,
         self.sample = 0.0  # after how many s
         self.home: Endpoint | None = None  # where the member last answered
         self.hint: Candidate | None = None  # where the member is said to be now, if the doubt is confirmed
@@ -98,21 +207,21 @@ class Link:
 
         self.endpoint: Endpoint | None = None  # WireGuard's, as last read
         self.handshake = 0  # WireGuard's value, as last read; 0 after a re-add of ours
-        self.handshake_changed = float("-inf")
+        self.handshake_changed = NEVER
         self.hands_off_before = False  # in this campaign
         self.hands_off_until: float | None = None  # a handshake got through: no shots until then
         self.rx_bytes = 0
-        self.rx_grew = float("-inf")  # bytes came later than this
-        self._observed = float("-inf")
-        self.former: set[IPNetwork] = set()  # what was its allowed IP, and is no more
+        self.rx_grew = NEVER  # bytes came later than this
+        self._observed = NEVER
+        self.former: frozenset[IPNetwork] = frozenset()  # what was its allowed IP, and is no more
         self.blocked: str | None = None  # why this member cannot be served at all
         self.other_secret = False  # its datagrams do not open
         self.complaint = ""  # the last reason the operator was told
         self.told = False  # the operator knows that it is connected
-        self.resolved = float("-inf")  # when its name was last looked up
-        self.complained = float("-inf")  # when it last caused a line that it could cause again and again
+        self.resolved = NEVER  # when its name was last looked up
+        self.complained = NEVER  # when it last caused a line that it could cause again and again
         self.introduced = False  # by somebody, since it was last connected
-        self.introduced_at = float("-inf")  # when that was last
+        self.introduced_at = NEVER  # when that was last
         self.in_step: bool | None = None  # whether its book is like ours; None: it has not said
         self.journal = Journal()
 
@@ -133,6 +242,7 @@ class Link:
             return False
         if self.state in (State.CONNECTED, State.DOUBTED) and after not in (State.CONNECTED, State.DOUBTED):
             self.down_since = now
+        self._roll.move(self.member.key, self.state, after)
         self.state, self.since = after, now
         self.journal.note(f"{event.value}: {after.value}", now)
         return True
@@ -143,7 +253,7 @@ class Link:
 
     @property
     def is_up(self) -> bool:
-        return self.state in (State.CONNECTED, State.DOUBTED)
+        return self.state in UP
 
     @property
     def on_lan(self) -> bool:
@@ -166,7 +276,7 @@ class Link:
         """What WireGuard shows of the peer. Bytes are counted anew after a re-add."""
         if handshake != self.handshake:
             self.handshake = handshake
-            self.handshake_changed = now if handshake else float("-inf")
+            self.handshake_changed = now if handshake else NEVER
         if rx_bytes != self.rx_bytes:
             if rx_bytes > self.rx_bytes:
                 self.rx_grew = self._observed

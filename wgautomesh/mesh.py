@@ -16,9 +16,10 @@ from .effects import Effect, Level, Look, Save, Say, Send
 from .gate import Gate
 from .gossip import Gossip
 from .herald import Herald
-from .link import MISSED_INTERVAL, MISSES_ADOPTED, Event, Link, State
+from .link import MISSED_INTERVAL, MISSES_ADOPTED, Event, Link, Roll, State
 from .messages import Answer, Hello, Introduce, Introduction, Kind, Message, Record, Records, Seek, Summary
 from .move import Mover
+from .pace import look_spacing
 from .past import Past, remember
 from .pursuit import LAN_HIGH_WAITS, Pursuit
 from .standpoint import Standpoint, Surroundings
@@ -45,12 +46,14 @@ class Mesh:
         self.standpoint = Standpoint()
         self._rng = rng
         self._out: list[Effect] = []
-        self.gossip = Gossip(own, self.links, rng, self._out)
+        self._roll = Roll()
+        self.gossip = Gossip(own, self.links, self._roll, rng, self._out)
         self.census = Census(self.links, self.standpoint, self.gossip, rng, self._out)
         self._gate = Gate(self.links, past.made, self._schedule, self._out)
         self._herald = Herald(self.standpoint, self.gossip, self._out)
         self._pursuit = Pursuit(
             self.links,
+            self._roll,
             self.gossip,
             self.standpoint,
             self.refuses,
@@ -193,7 +196,7 @@ class Mesh:
                 self._add(member, (), now)
                 self._joined.append(key)
             elif member != link.member:
-                link.former = (link.former | set(link.member.networks)) - set(member.networks)
+                link.former = (link.former | frozenset(link.member.networks)) - frozenset(member.networks)
                 link.member = member
                 self._offer(link, configured(member, now), now)
         self._gate.members_changed()
@@ -212,13 +215,14 @@ class Mesh:
             self._herald.announce(now)
         if now >= self._mover.due:
             self._mover.tick(now)
+        self.gossip.tell(now)
         if now >= self._next_look():
             self._look_asked = True
             self._out.append(Look())
         return self._take()
 
     def next_tick(self) -> float:
-        return min(self._timers.next(), self._next_look(), self._herald.due, self._mover.due)
+        return min(self._timers.next(), self._next_look(), self._herald.due, self._mover.due, self.gossip.due)
 
     @property
     def made(self) -> set[Key]:
@@ -234,7 +238,7 @@ class Mesh:
     def _handle_or_wait(self, link: Link, message: Message | None, now: float) -> None:
         """Some messages need to know where the device sees the sender now: those wait for a look."""
         age = now - self._looked
-        asks = (isinstance(message, Hello) and age > FRESH) or (
+        asks = (isinstance(message, Hello) and age > look_spacing(len(self.links), FRESH)) or (
             isinstance(message, Seek) and age > FRESH_SEEK
         )
         if link.is_up and not asks:
@@ -348,7 +352,7 @@ class Mesh:
     # -- what becomes of links ------------------------------------------------------------------------
 
     def _add(self, member: Member, restored: Iterable[Endpoint], now: float) -> None:
-        link = Link(member, low=self.own < member.key, rng=self._rng, now=now)
+        link = Link(member, low=self.own < member.key, rng=self._rng, now=now, roll=self._roll)
         self.links[member.key] = link
         for candidate in configured(member, now):
             link.candidates.offer(candidate)
@@ -356,7 +360,8 @@ class Mesh:
             link.candidates.offer(Candidate(endpoint, Kind.RESTORED, now - age))
 
     def _drop(self, key: Key) -> None:
-        del self.links[key]
+        link = self.links.pop(key)
+        self._roll.move(key, link.state, None)
         self._timers.clear(key)
         self.standpoint.forget(key)
         self.gossip.drop(key)
@@ -420,7 +425,8 @@ class Mesh:
     def _next_look(self) -> float:
         if self._look_asked or self._adopt:
             return float("inf")
-        return self._looked + (LOOK_CONNECTING if self._pursuit.busy else LOOK_IDLE)
+        least = LOOK_CONNECTING if self._pursuit.busy else LOOK_IDLE
+        return self._looked + look_spacing(len(self.links), least)
 
     def _say(self, level: Level, link: Link, text: str) -> None:
         self._out.append(Say(level, f"{link.member} {text}", link.member.key))

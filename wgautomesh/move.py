@@ -135,7 +135,7 @@ class Mover:
                 link.probes.clear()
                 link.first_unanswered = None
                 self._renew = True
-                self._schedule(link, now)
+                self._pursuit.prove(link, now)
             elif link.state is State.TRYING:
                 self._pursuit.start(link, now)
         self._out.append(Look())
@@ -181,7 +181,7 @@ class Mover:
                 if link.is_up and link.endpoint and not lacks_scope(link.endpoint):
                     self._out.append(Change(key, endpoint=link.endpoint))
                     link.first_unanswered = None  # what left from the old address is no miss
-                    self._schedule(link, now)
+                    self._pursuit.prove(link, now)
         proved, self._proved = self._proved, {}
         for key, candidate in proved.items():
             strayed = self._links.get(key)

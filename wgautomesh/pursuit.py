@@ -13,11 +13,24 @@ from random import Random
 
 from .admission import KEEPALIVE
 from .attempt import LOW_FIRST, QUIET_ROUNDS, REPEAT
+from .budget import Budget
 from .candidates import MAX_CANDIDATES, Candidate
 from .effects import Change, Effect, Level, Look, Readd, Resolve, Say, Send
 from .gossip import Gossip
-from .link import MISSED_INTERVAL, MISSES_TO_DOUBT, MISSES_TO_SILENCE, PROBE_INTERVAL, Event, Link, State
+from .link import (
+    MISSED_INTERVAL,
+    MISSES_TO_DOUBT,
+    MISSES_TO_SILENCE,
+    NEVER,
+    PROBE_INTERVAL,
+    UP,
+    Event,
+    Link,
+    Roll,
+    State,
+)
 from .messages import Hello, Kind, Nat, Record
+from .pace import PROBE_RATE, SMALL, claim, enough_misses, probe_interval, repeat_interval, rest
 from .reasons import circumstances, reason
 from .restraint import Restraint
 from .standpoint import Standpoint
@@ -44,6 +57,7 @@ class Pursuit:
     def __init__(
         self,
         links: Mapping[Key, Link],
+        roll: Roll,
         gossip: Gossip,
         standpoint: Standpoint,
         refuses: Callable[[Endpoint], bool],
@@ -53,6 +67,7 @@ class Pursuit:
         out: list[Effect],
     ) -> None:
         self._links = links
+        self._roll = roll
         self._gossip = gossip
         self._standpoint = standpoint
         self._refuses = refuses
@@ -62,16 +77,20 @@ class Pursuit:
         self._number = rng.randrange(2**32)
         self._cleared: set[Key] = set()  # links whose peer is to be made anew without an endpoint
         self._restraint = Restraint()
+        self._shooting: dict[Key, None] = {}  # links with a round of shots, and some whose round has ended
+        self._proofs = Budget(1 / PROBE_RATE, SMALL)
+        self._rng = rng
         self._aimed: dict[Key, None] = {}  # links whose shot waits for a look at the device, in order
 
     @property
     def busy(self) -> bool:
         """Whether some link is between up and resting, so that the device is worth a look each second."""
-        return any(
-            link.state in (State.DOUBTED, State.SILENT)
-            or (link.state is State.TRYING and link.attempt.target)
-            for link in self._links.values()
-        )
+        while self._shooting:
+            link = self._links.get(next(iter(self._shooting)))
+            if link and link.state is State.TRYING and link.attempt.target:
+                return True
+            del self._shooting[next(iter(self._shooting))]
+        return self._roll.count(State.DOUBTED, State.SILENT) > 0
 
     def hello(self, link: Link, now: float) -> None:
         self._number = (self._number + 1) % 2**32
@@ -119,6 +138,7 @@ class Pursuit:
             if self._only_ours_is_open(link):  # ours would but undo their handshake
                 wait = max(wait, REPEAT + order[0].rtt)
             link.happened(Event.CANDIDATE, now)
+            self._shooting[link.member.key] = None
             link.attempt.begin_round(order, now, wait)
         else:
             link.happened(Event.NOTHING_TO_TRY, now)
@@ -139,12 +159,19 @@ class Pursuit:
 
     def interval(self, link: Link) -> float:
         """Seconds from an answered probe to the next: few on a LAN that could be left for another path."""
-        return LAN_PROBE_INTERVAL if link.on_lan and self._elsewhere(link) else PROBE_INTERVAL
+        least = LAN_PROBE_INTERVAL if link.on_lan and self._elsewhere(link) else PROBE_INTERVAL
+        return probe_interval(least, self._roll.count(*UP), self._rng)
+
+    def prove(self, link: Link, now: float) -> None:
+        """Probe the link soon: at once, unless all of a large mesh are to be proved."""
+        small = len(self._links) <= SMALL
+        self._schedule(link, now if small else claim(self._proofs, now))
 
     def _patience(self, link: Link) -> float:
         """Seconds until an unanswered probe is repeated."""
         hasty = link.on_lan and not link.strayed and (link.hint or self._elsewhere(link))
-        return LAN_MISSED_INTERVAL if hasty else MISSED_INTERVAL
+        least = LAN_MISSED_INTERVAL if hasty else MISSED_INTERVAL
+        return repeat_interval(least, self._roll.count(State.DOUBTED), len(self._links))
 
     def _elsewhere(self, link: Link) -> list[Candidate]:
         """Where else than on the LAN to try; our own router's address (no hairpin) is no choice."""
@@ -157,11 +184,13 @@ class Pursuit:
     def agentless_interval(self, link: Link) -> float:
         """Seconds until the next probe of a member without an agent: soon at first, it may be starting."""
         link.agentless_probes += 1
-        return min(PROBE_INTERVAL, AGENTLESS_FIRST * 2.0 ** min(link.agentless_probes, 10))
+        most = probe_interval(PROBE_INTERVAL, self._roll.count(*UP), self._rng)
+        return min(most, AGENTLESS_FIRST * 2.0 ** min(link.agentless_probes, 10))
 
     def _missed(self, link: Link, now: float) -> None:
         link.misses += 1
-        if link.misses % 2 == 1 or not link.agent:
+        doubted, members = self._roll.count(State.DOUBTED), len(self._links)
+        if (link.misses % 2 == 1 and (link.misses > 1 or members <= SMALL)) or not link.agent:
             self._out.append(Look())  # received bytes, for the verdict to come
         if not link.agent:
             if now - (link.first_unanswered or now) > AGENTLESS_PATIENCE:
@@ -175,7 +204,7 @@ class Pursuit:
                 others = self._elsewhere(link)
                 link.hint = others[link.misses // 2 % len(others)] if others else None
             self._try_hint(link)
-        if link.misses >= link.patience:
+        if link.misses >= enough_misses(link.patience, doubted, members):
             # What came right at the start may have waited in a buffer while we were suspended.
             began = (link.first_unanswered or now) + MISSED_INTERVAL
             if link.patience < MISSES_TO_SILENCE and link.rx_grew > began:
@@ -293,7 +322,7 @@ class Pursuit:
             return True
         if now >= link.hands_off_until:
             link.hands_off_until = None
-            link.handshake_changed = float("-inf")
+            link.handshake_changed = NEVER
             self._shoot_there_again(link, now)
             return False
         self.hello(link, now)
@@ -316,6 +345,8 @@ class Pursuit:
             attempt.be_quiet(now)
         else:
             attempt.rest(now)
+            resting = self._roll.count(State.TRYING)
+            attempt.next_shot = now + rest(attempt.next_shot - now, resting, len(self._links))
         why = reason(link, circumstances(self._links, self._gossip, self._standpoint, now))
         if why != link.complaint:
             link.complaint = why

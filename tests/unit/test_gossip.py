@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from wgautomesh import gossip as module
 from wgautomesh.effects import Effect, Send
 from wgautomesh.gossip import ASKED, COMPARE_EVERY, FANOUT, INTRODUCE_EVERY, SEEK_EVERY, SETTLE, Gossip
-from wgautomesh.link import Event, Link
+from wgautomesh.link import Event, Link, Roll
 from wgautomesh.messages import (
     Introduce,
     Introduction,
@@ -44,14 +44,15 @@ class Node:
         rng = Random(seed)
         self.out: list[Effect] = []
         self.links: dict[Key, Link] = {}
+        self.roll = Roll()
         for number in range(1, members + 1):
             member = Member(key_of(number), ip_address(f"10.14.0.{number}"))
-            link = Link(member, low=False, rng=rng, now=0.0)
+            link = Link(member, low=False, rng=rng, now=0.0, roll=self.roll)
             if number <= (members if up is None else up):
                 link.happened(Event.REACHED, 0.0)
                 link.endpoint = Endpoint(ip_address(f"44.128.1.{number}"), 51820)
             self.links[member.key] = link
-        self.gossip = Gossip(own, self.links, rng, self.out)
+        self.gossip = Gossip(own, self.links, self.roll, rng, self.out)
 
     def link(self, number: int) -> Link:
         return self.links[key_of(number)]
@@ -134,7 +135,8 @@ def test_an_old_version_of_our_record_is_no_news(behind: int) -> None:
 def test_a_restarted_node_is_believed_whatever_versions_it_had(before: int) -> None:
     # It starts at a random version: half of the time the others hold what looks newer.
     node, other = Node(1), Node(0, own=key_of(1))
-    other.links[OWN] = Link(Member(OWN, ip_address("10.14.0.9")), low=True, rng=Random(0), now=0.0)
+    member = Member(OWN, ip_address("10.14.0.9"))
+    other.links[OWN] = Link(member, low=True, rng=Random(0), now=0.0, roll=other.roll)
     other.links[OWN].happened(Event.REACHED, 0.0)
     assume((before - node.announced()) % 2**32 != 2**31)  # on the circle neither is newer
     other.gossip.book.put(Record(OWN, before, Nat.CHANGING), 0.0)
