@@ -30,10 +30,13 @@ class Herald:
         if moved:
             self.announce(now)
 
-    def seen(self, observer: Key, sees: Endpoint | None, now: float) -> None:
-        """A member says where it sees us."""
-        if sees is not None and refusal(sees, ()) is None and self._standpoint.seen(observer, sees, now):
-            self.announce(now)
+    def seen(self, observer: Key, sees: Endpoint | None, now: float) -> bool:
+        """A member says where it sees us; whether that is another address than what we told."""
+        if sees is None or refusal(sees, ()) is not None or not self._standpoint.seen(observer, sees, now):
+            return False
+        self.announce(now)
+        own = self._gossip.book.get(self._gossip.own)
+        return own is not None and all(each.endpoint.ip != sees.ip for each in own.routes)
 
     def announce(self, now: float) -> None:
         """Make a new version of our record, if anything changed."""

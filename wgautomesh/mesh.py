@@ -260,7 +260,8 @@ class Mesh:
             case Answer():
                 if link.probe_answered(message.number, now):
                     self._answered(link, now)
-                self._herald.seen(link.member.key, message.sees, now)
+                if self._herald.seen(link.member.key, message.sees, now):
+                    self._pursuit.prove_some(now)
                 self.gossip.compare(link, message.digest, now)
             case Records(records):
                 self._learn(link, records, now)

@@ -47,6 +47,7 @@ LAN_HIGH_WAITS = 0.2  # s; neighbours find each other in one moment, and there i
 HANDS_OFF = 1.5  # s a finished handshake is left alone though no datagram came: a shot may have undone it
 HANDS_OFF_LONG = 12.0  # s the second time, long enough for WireGuard itself to prove that no agent is there
 HANDS_OFF_HELLO = 0.5  # s between Hellos in that time
+MOVES_SPACING = 10.0  # s between two times that many are asked at once whether we moved
 SHOTS_AT_ONCE = 32  # after one look; each holds the agent up for half a millisecond on a userspace WireGuard
 AGENTLESS_FIRST = 0.1  # s; the first probe after a refusal comes after twice that
 AGENTLESS_AFTER = 3.0  # s of unanswered Hellos before we say that no agent is there
@@ -79,6 +80,7 @@ class Pursuit:
         self._restraint = Restraint()
         self._shooting: dict[Key, None] = {}  # links with a round of shots, and some whose round has ended
         self._proofs = Budget(1 / PROBE_RATE, SMALL)
+        self._moves = Budget(MOVES_SPACING, 1)
         self._rng = rng
         self._aimed: dict[Key, None] = {}  # links whose shot waits for a look at the device, in order
 
@@ -166,6 +168,15 @@ class Pursuit:
         """Probe the link soon: at once, unless all of a large mesh are to be proved."""
         small = len(self._links) <= SMALL
         self._schedule(link, now if small else claim(self._proofs, now))
+
+    def prove_some(self, now: float) -> None:
+        """We are seen elsewhere than before: hear from others soon whether that is so."""
+        if len(self._links) <= SMALL or not self._moves.allows(now):
+            return
+        for key in self._roll.some(
+            SMALL, self._rng, lambda key: not self._links[key].misses, State.CONNECTED
+        ):
+            self._schedule(self._links[key], now)
 
     def _patience(self, link: Link) -> float:
         """Seconds until an unanswered probe is repeated."""

@@ -13,6 +13,8 @@ from .candidates import is_private
 from .messages import Nat
 from .values import Endpoint, IPAddress, Key
 
+OBSERVERS = 48  # whose word counts, a family's latest: after a change most of them must have seen it
+
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
@@ -31,7 +33,12 @@ class Reflexive:
         last = self._sightings.get(where)
         if last and last.endpoint == endpoint:
             return False
+        self._sightings.pop(where, None)  # so that the oldest stands first
         self._sightings[where] = Sighting(endpoint, now)
+        if len(self._sightings) > OBSERVERS:
+            alike = [each for each in self._sightings if each[1] == endpoint.ip.version]
+            if len(alike) > OBSERVERS:
+                del self._sightings[alike[0]]
         return True
 
     def forget(self, observer: Key) -> None:
