@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from .messages import BUCKET_BYTES, BUCKETS, MAX_AGE, Record, Summary
+from .messages import BUCKET_BYTES, BUCKETS, MAX_AGE, Record, Route, Summary
 from .values import Key
 
 _BUCKET_MASK = 2 ** (8 * BUCKET_BYTES) - 1
@@ -22,9 +22,12 @@ class Entry:
 
     def aged(self, now: float) -> Record:
         """The record with its ages as of `now`, fit to be passed on."""
-        held = max(0, int(now - self.since))
-        routes = tuple(replace(each, age=min(each.age + held, MAX_AGE)) for each in self.record.routes)
-        return replace(self.record, routes=routes)
+        held = int(now - self.since)
+        if held <= 0:
+            return self.record
+        record = self.record
+        routes = (Route(each.kind, each.endpoint, min(each.age + held, MAX_AGE)) for each in record.routes)
+        return Record(record.key, record.version, record.nat, tuple(routes))
 
 
 class Book:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
 from .messages import Kind
@@ -14,6 +15,7 @@ from .values import Endpoint, IPAddress, IPInterface, Key, Member, host_of
 
 MAX_CANDIDATES = 12  # a member; more hints than this only spend attempts on noise or lies
 MAX_CONFIGURED = 6  # addresses of one configured name
+ADDRESSES_KEPT = 4096  # whose kind is remembered: all members' are looked at again and again
 MAX_PER_SOURCE = 2  # of one kind; a member that lies about another cannot crowd out what others say
 
 _PRIVATE = tuple(
@@ -30,6 +32,7 @@ _PRIVATE = tuple(
 )
 
 
+@lru_cache(maxsize=ADDRESSES_KEPT)
 def is_private(ip: IPAddress) -> bool:
     """Whether the address means different hosts in different places."""
     return any(ip in network for network in _PRIVATE if network.version == ip.version)
@@ -50,7 +53,7 @@ def refusal(endpoint: Endpoint, own: Collection[IPInterface]) -> str | None:  # 
         return "IPv4 written as IPv6"
     if lacks_scope(endpoint):
         return "link-local, and nobody knows on which link"
-    if ip.is_multicast or ip.is_loopback or ip.is_unspecified or _is_reserved(ip):
+    if not _is_of_a_host(ip):
         return "not the address of a host"
     for each in own:
         if ip == host_of(each):
@@ -59,6 +62,11 @@ def refusal(endpoint: Endpoint, own: Collection[IPInterface]) -> str | None:  # 
         if ip.version == 4 and network.prefixlen < 31 and ip == network.broadcast_address:
             return "a broadcast address"
     return None
+
+
+@lru_cache(maxsize=ADDRESSES_KEPT)
+def _is_of_a_host(ip: IPAddress) -> bool:
+    return not (ip.is_multicast or ip.is_loopback or ip.is_unspecified or _is_reserved(ip))
 
 
 def _is_reserved(ip: IPAddress) -> bool:

@@ -20,12 +20,12 @@ from .pace import (
     COMPARE_SPACING,
     INTRODUCE_BURST,
     INTRODUCE_SPACING,
-    KEYS_ASKED,
     NEWS_BURST,
     NEWS_SPACING,
     SEEK_BURST,
     SEEK_SPACING,
     SMALL,
+    keys_asked,
 )
 from .values import Key
 
@@ -95,7 +95,7 @@ class Gossip:
             self._send(link, Records((own,)))
         down = (State.NO_CANDIDATE, State.TRYING, State.SILENT, State.DOUBTED)
         missing = self._roll.some(
-            KEYS_ASKED,
+            keys_asked(self._roll.count(*UP), len(self._links)),
             self._rng,
             lambda key: self._links[key].is_wanted and key != link.member.key,
             *down,

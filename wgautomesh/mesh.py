@@ -46,14 +46,14 @@ class Mesh:
         self.standpoint = Standpoint()
         self._rng = rng
         self._out: list[Effect] = []
-        self._roll = Roll()
-        self.gossip = Gossip(own, self.links, self._roll, rng, self._out)
+        self.roll = Roll()
+        self.gossip = Gossip(own, self.links, self.roll, rng, self._out)
         self.census = Census(self.links, self.standpoint, self.gossip, rng, self._out)
         self._gate = Gate(self.links, past.made, self._schedule, self._out)
         self._herald = Herald(self.standpoint, self.gossip, self._out)
         self._pursuit = Pursuit(
             self.links,
-            self._roll,
+            self.roll,
             self.gossip,
             self.standpoint,
             self.refuses,
@@ -353,7 +353,7 @@ class Mesh:
     # -- what becomes of links ------------------------------------------------------------------------
 
     def _add(self, member: Member, restored: Iterable[Endpoint], now: float) -> None:
-        link = Link(member, low=self.own < member.key, rng=self._rng, now=now, roll=self._roll)
+        link = Link(member, low=self.own < member.key, rng=self._rng, now=now, roll=self.roll)
         self.links[member.key] = link
         for candidate in configured(member, now):
             link.candidates.offer(candidate)
@@ -362,7 +362,7 @@ class Mesh:
 
     def _drop(self, key: Key) -> None:
         link = self.links.pop(key)
-        self._roll.move(key, link.state, None)
+        self.roll.move(key, link.state, None)
         self._timers.clear(key)
         self.standpoint.forget(key)
         self.gossip.drop(key)

@@ -238,6 +238,10 @@ def decode(plain: bytes) -> Message | None:
 
 def batches(items: Iterable[Item], wrap: Callable[[tuple[Item, ...]], Message]) -> Iterator[Message]:
     """As few messages as hold all items, each within MAX_PLAIN."""
+    items = tuple(items)
+    if len(items) == 1:
+        yield wrap(items)
+        return
     overhead = len(encode(wrap(())))
     batch: list[Item] = []
     size = overhead + 4  # a longer list or byte string needs a longer header

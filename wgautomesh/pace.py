@@ -21,7 +21,9 @@ NEWS_SPACING, NEWS_BURST = 0.05, 150  # s between news; what waits leaves togeth
 COMPARE_SPACING, COMPARE_BURST = 0.2, 150  # s between comparisons of books: each may cost the whole book
 INTRODUCE_SPACING, INTRODUCE_BURST = 0.005, 2500  # s between introductions; 48 members ask for 2,256 at once
 SEEK_SPACING, SEEK_BURST = 0.1, 150  # s between questions for one member
-KEYS_ASKED = 48  # members asked for when a link comes up: others know the rest
+KEYS_ASKED = 48  # members asked for when a link comes up: others know the rest,
+KEYS_ASKED_LATER = 4  # and when more than LINKS_FIRST are up, for each of those asks, too
+LINKS_FIRST = 6
 
 LOOK_SHARE = 300.0  # members for which the device is read once a second: a read takes 10 µs for each
 
@@ -48,6 +50,11 @@ def enough_misses(patience: int, doubted: int, members: int) -> int:
     if members <= SMALL or doubted <= REPEAT_RATE:
         return patience
     return min(patience, max(FEWEST_MISSES, int(20 * REPEAT_RATE / doubted)))
+
+
+def keys_asked(up: int, members: int) -> int:
+    """How many missing members one is asked for with whom a link came up."""
+    return KEYS_ASKED if members <= SMALL or up <= LINKS_FIRST else KEYS_ASKED_LATER
 
 
 def rest(pause: float, resting: int, members: int) -> float:

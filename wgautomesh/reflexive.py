@@ -26,6 +26,7 @@ class Reflexive:
     def __init__(self) -> None:
         self._sightings: dict[tuple[Key, int], Sighting] = {}  # by observer and IP version
         self._published: dict[int, Endpoint] = {}  # by IP version
+        self._public: tuple[Collection[IPAddress], list[Endpoint]] | None = None  # asked for at each shot
 
     def seen(self, observer: Key, endpoint: Endpoint, now: float) -> bool:
         """An observer sees us at `endpoint`; whether that is news."""
@@ -33,16 +34,20 @@ class Reflexive:
         last = self._sightings.get(where)
         if last and last.endpoint == endpoint:
             return False
+        self._public = None
         self._sightings.pop(where, None)  # so that the oldest stands first
         self._sightings[where] = Sighting(endpoint, now)
-        if len(self._sightings) > OBSERVERS:
-            alike = [each for each in self._sightings if each[1] == endpoint.ip.version]
-            if len(alike) > OBSERVERS:
-                del self._sightings[alike[0]]
-        return True
+        if last or len(self._sightings) <= OBSERVERS:
+            return True
+        alike = [each for each in self._sightings if each[1] == endpoint.ip.version]
+        if len(alike) <= OBSERVERS:
+            return True
+        oldest = self._sightings.pop(alike[0])
+        return oldest.endpoint != endpoint  # else only the voice has changed, not the word
 
     def forget(self, observer: Key) -> None:
         """The observer is not connected any more: what it saw may be past."""
+        self._public = None
         for version in (4, 6):
             self._sightings.pop((observer, version), None)
 
@@ -54,6 +59,8 @@ class Reflexive:
         gives each destination its own port the one told last stays for as long as somebody sees it:
         otherwise every new observer would be news to the whole mesh.
         """
+        if self._public and self._public[0] == own:
+            return self._public[1]
         chosen = []
         for version in (4, 6):
             sightings = self._outside(version, own)
@@ -66,6 +73,7 @@ class Reflexive:
                 newest = last
             self._published[version] = newest
             chosen.append(newest)
+        self._public = (own, chosen)
         return chosen
 
     def nat(self, own: Collection[IPAddress], port: int) -> Nat:

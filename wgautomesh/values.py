@@ -34,6 +34,7 @@ _HOST_PORT = re.compile(r"(?:\[(?P<v6>[^\]]*)\]|(?P<host>[^:\[\]]*)):(?P<port>[0
 _HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?\Z")
 
 
+@lru_cache(maxsize=64)
 def host_of(interface: IPInterface) -> IPAddress:
     """The address alone. Unlike the standard library's `.ip` it keeps the scope of a link-local one."""
     return ip_address(str(interface).rpartition("/")[0])

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from wgautomesh import messages
 from wgautomesh.effects import Admit, Change, Effect, Look, Readd, Remove, Resolve, Say, Send
+from wgautomesh.interface import LOOK_BURST, LOOK_SHARE, LOOK_SPACING
 from wgautomesh.link import State
 from wgautomesh.mesh import Mesh, Past
 from wgautomesh.messages import SEAL_OVERHEAD, Answer, Hello, Message
@@ -22,6 +23,7 @@ from .wire import Site, World
 from .wireguard import Interface
 
 LOOK_TAKES = 0.001  # s
+PEER_TAKES = 10e-6  # s, of a read of the device: it delays the next one
 HEADERS = 28 + SEAL_OVERHEAD  # bytes: IPv4 and UDP, nonce and tag
 SOMEWHERE = Endpoint(IPv4Address("44.0.0.1"), 51820)
 PROBE_SIZE = HEADERS + len(messages.encode(Hello(2**31, 2**63, SOMEWHERE)))
@@ -74,6 +76,7 @@ class Node(Interface):
         self.pongs: set[int] = set()
         self._armed = float("inf")
         self._busy_until = 0.0
+        self._look_budget = self._look_allowed = 0.0
         site.nodes[lan_ip] = self
         world.by_key[self.key] = self
 
@@ -149,7 +152,7 @@ class Node(Interface):
                 case Look():
                     if self.look_due is None:
                         self.look_due = now
-                        self.world.at(now + LOOK_TAKES, self._look)
+                        self.world.at(max(now + LOOK_TAKES, self._look_allowed), self._look)
                 case Admit(peers):
                     for peer in peers:
                         self.add(peer)
@@ -186,6 +189,10 @@ class Node(Interface):
 
     def _look(self) -> None:
         self.look_due = None
+        if self.world.paced:
+            spacing = max(LOOK_SPACING, LOOK_SHARE * PEER_TAKES * len(self.peers))
+            self._look_budget = max(self._look_budget, self.world.now) + spacing
+            self._look_allowed = self._look_budget - (LOOK_BURST - 1) * spacing
         self.do(lambda mesh: mesh.device(self.wireguard(), self.world.now))
 
     def wireguard(self) -> Device:

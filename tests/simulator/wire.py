@@ -36,6 +36,7 @@ class World:
     With `codec` each message is encoded and decoded on its way; without, it is handed over as it is.
     With `trace` every node keeps all it sent and said.
     An agent takes up to `busy` (s) for each event: what it read is as old when it acts on it.
+    With `paced` the device is read as rarely as the agent does.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class World:
         codec: bool = True,
         trace: bool = True,
         busy: float = 0.0,
+        paced: bool = False,
     ) -> None:
         self.rng = Random(seed)
         self.now = 1000.0
@@ -57,6 +59,7 @@ class World:
         self.codec = codec
         self.trace = trace
         self.busy = busy
+        self.paced = paced
         self.nodes: dict[str, Node] = {}
         self.by_key: dict[Key, Node] = {}
         self.sites: dict[IPAddress, Site] = {}
