@@ -1,0 +1,37 @@
+"""Forty-eight agents at once: what the scheme costs when it is not a handful of nodes that meet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from . import lab as waiting
+from .conftest import Measured
+from .lab import Lab
+from .topology import Host, Router, Topology
+
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
+LabOf = Callable[[Topology], Lab]
+
+START = 120.0  # s for all agents to start: most of it is Python's imports, 48 times on a few processors
+RARELY = 0.25  # s between two looks: each parses a log, and the agents have the same processors
+
+
+def test_forty_eight_nodes_half_behind_nats(
+    lab_of: LabOf, measured: Measured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "POLL", RARELY)
+    public = tuple(Host("hub" if number == 0 else f"p{number}") for number in range(24))
+    natted = tuple(Router(f"r{number}", (Host(f"n{number}"),)) for number in range(24))
+    lab = lab_of(Topology(public + natted, delay=0.025))
+    lab.configure(preset=["hub"])
+    lab.start()
+    nodes = lab.nodes.values()
+    lab.until(lambda: all(node.configured_at() for node in nodes), within=START, what="all agents run")
+    ready = max(node.configured_at() or 0.0 for node in nodes)
+    lab.until_meshed(within=60)
+    # By each end's own last word, with the stamp it had: looking later costs nothing.
+    ends = [link.at for one, other in lab.pairs() for link in (one.link(other), other.link(one)) if link]
+    assert len(ends) == 2 * 1128
+    measured("1,128 pairs after the last of 48 agents was ready", max(ends) - ready, bound=15)
