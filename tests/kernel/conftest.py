@@ -37,8 +37,8 @@ MESH = Topology(
 
 
 class Printed(Protocol):
-    def __call__(self, what: str, seconds: float) -> None:
-        """Note a time for the summary. Not bounded: emulated, everything is several times slower."""
+    def __call__(self, what: str, value: float, unit: str = "s") -> None:
+        """Note a figure for the summary. Not bounded: emulated, everything is several times slower."""
 
 
 @dataclass(slots=True)
@@ -71,8 +71,8 @@ def look_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def printed(request: pytest.FixtureRequest) -> Printed:
-    def show(what: str, seconds: float) -> None:
-        note(request.node, FIGURES, f"{seconds:8.2f} s {what}  ({request.node.name})")
+    def show(what: str, value: float, unit: str = "s") -> None:
+        note(request.node, FIGURES, f"{value:8.2f} {unit} {what}  ({request.node.name})")
 
     return show
 
