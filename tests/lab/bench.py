@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import lzma
 import statistics
 import sys
 import time
 from dataclasses import asdict, dataclass, field
+
+from wgautomesh.wireguard import netlink
+from wgautomesh.wireguard.netlink import NLMSG_DONE, messages
 
 from . import evidence, topology
 from .lab import Expectation, Lab
@@ -20,6 +24,7 @@ IDLE_TIME = 60.0  # s over which the CPU of an idle agent is taken
 SETTLE_TIME = 5.0  # s after the mesh is whole until it counts as idle
 PATIENCE = 30.0  # s for one mesh
 MIB = 1 << 20
+RECORDED = REPOSITORY / "tests" / "unit" / "three-thousand-peers.xz"
 
 
 @dataclass(slots=True)
@@ -49,9 +54,13 @@ class Figures:
     mesh: Figure = field(default_factory=lambda: Figure("mesh of 5, from simultaneous start", "s", 3.0))
     memory: Figure = field(default_factory=lambda: Figure("resident memory of an agent", "MiB", 40.0))
     cpu: Figure = field(default_factory=lambda: Figure("CPU of an idle connected agent, of a core", "%", 0.2))
+    decoded: Figure = field(
+        default_factory=lambda: Figure("a kernel's word of 3,000 peers, decoded first", "ms", 50.0)
+    )
+    again: Figure = field(default_factory=lambda: Figure("the same when little has changed", "ms", 50.0))
 
     def all(self) -> list[Figure]:
-        return [self.configured, self.pair, self.mesh, self.memory, self.cpu]
+        return [self.configured, self.pair, self.mesh, self.memory, self.cpu, self.decoded, self.again]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +111,8 @@ def main() -> int:
 def _run(lab: Lab, figures: Figures, show: _Steps) -> None:
     """One lab, all figures. Expectation if the mesh does not form."""
     hub, alice, bob = lab["hub"], lab["alice"], lab["bob"]
+    show("3,000 peers are read")
+    _decode(figures)
     show("how long one agent takes to configure WireGuard")
     lab.configure()
     hub.start()
@@ -123,6 +134,20 @@ def _run(lab: Lab, figures: Figures, show: _Steps) -> None:
     used = [node.cpu() - cpu for node, cpu in zip(lab.nodes.values(), before, strict=True)]
     figures.cpu.values.append(100 * statistics.mean(used) / (time.monotonic() - since))
     figures.memory.values.append(max(node.memory() for node in lab.nodes.values()) / MIB)
+
+
+def _decode(figures: Figures) -> None:
+    """As an agent that has just started does it, and as it goes on."""
+    content = [
+        part for kind, _, _, part in messages(lzma.decompress(RECORDED.read_bytes())) if kind != NLMSG_DONE
+    ]
+    netlink._decode_allowed_ips.cache_clear()
+    netlink._decode_endpoint.cache_clear()
+    for figure in (figures.decoded, figures.again):
+        began = time.thread_time()
+        device = netlink.decode_device(content)
+        figure.values.append(1000 * (time.thread_time() - began))
+        assert len(device.peers) == 3000
 
 
 def _configured(lab: Lab, node: Node) -> float:

@@ -2,13 +2,14 @@
 
 The layouts are from linux/uapi/linux/netlink.h, genetlink.h and wireguard.h. Numbers are in the byte order of
 the machine, except ports and addresses. We decode these ourselves because a general library takes 380 ms for
-the 3,000 peers that take 25 ms here, and cannot put a removal and an addition into one message.
+the 3,000 peers that take 40 ms here at first and 18 ms from then on, and cannot put a removal and an addition into one message.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from socket import AF_INET, AF_INET6
 from struct import Struct, error
@@ -38,6 +39,8 @@ _TYPE_MASK = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 # The nest of all peers is one attribute, whose length is 16 bits. Half of that leaves room for the rest.
 _MAX_PEERS_SIZE = 0x8000  # bytes
 _ALLOWED_IPS_AT_ONCE = 400  # of 40 bytes at most, so a removal and the first of them share a message
+
+SAME_PEERS = 8192  # whose endpoint and allowed IPs are as at the last read: half of what a read takes
 
 _HEADER = Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
 _GENERIC = Struct("=BBH")  # struct genlmsghdr: command, version, reserved
@@ -175,10 +178,15 @@ def _decode_peer(raw: bytes, at: int, end: int) -> Peer:
         elif kind == _PEER_TX_BYTES:
             (tx_bytes,) = _U64.unpack(raw[start:stop])
         elif kind == _PEER_ALLOWED_IPS:
-            allowed_ips = tuple(_decode_allowed_ip(raw, *nest[1:]) for nest in attributes(raw, start, stop))
+            allowed_ips = _decode_allowed_ips(raw[start:stop])
     if key is None:
         raise ValueError("a WireGuard peer without a key")
     return Peer(key, endpoint, preshared_key, keepalive, allowed_ips, handshake, rx_bytes, tx_bytes)
+
+
+@lru_cache(SAME_PEERS)
+def _decode_allowed_ips(raw: bytes) -> tuple[IPNetwork, ...]:
+    return tuple(_decode_allowed_ip(raw, start, end) for _, start, end in attributes(raw, 0, len(raw)))
 
 
 def _decode_allowed_ip(raw: bytes, at: int, end: int) -> IPNetwork:
@@ -196,6 +204,7 @@ def _decode_allowed_ip(raw: bytes, at: int, end: int) -> IPNetwork:
     raise ValueError("an allowed IP of the wrong size")
 
 
+@lru_cache(SAME_PEERS)
 def _decode_endpoint(raw: bytes) -> Endpoint:
     """From a struct sockaddr_in or sockaddr_in6; the scope of a link-local address is an interface index."""
     (family,) = _U16.unpack_from(raw)
