@@ -79,8 +79,9 @@ def test_hostile_clients_do_not_delay_the_agent(lab_of: LabOf, measured: Measure
     with ExitStack() as stack:
         for number in range(64):
             sock = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            sock.settimeout(5)
+            sock.connect(str(alice.control))  # waits while the queue of new clients is full
             sock.setblocking(False)
-            sock.connect(str(alice.control))
             sock.send((b'{"ask": "status"}\n' * 100, b"x" * 8000, os.urandom(8000), b"")[number % 4])
             time.sleep(0.01)
         began = time.monotonic()
