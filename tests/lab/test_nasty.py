@@ -235,22 +235,6 @@ def test_a_broken_family_costs_little(lab_of: LabOf, measured: Measured) -> None
     measured("with IPv6 broken", since_hub(lab, lab["alice"], lab["bob"]), bound=1 + SLOW * 0.025 + 2)
 
 
-def test_sixteen_nodes_half_behind_nats(lab_of: LabOf, measured: Measured) -> None:
-    public = tuple(Host("hub" if number == 0 else f"p{number}") for number in range(8))
-    natted = tuple(Router(f"r{number}", (Host(f"n{number}"),)) for number in range(8))
-    lab = lab_of(Topology(public + natted, delay=0.025))
-    lab.configure(preset=["hub"])
-    lab.start()
-    ready = lab.until(
-        lambda: all(node.configured_at() for node in lab.nodes.values()), within=30, what="all agents run"
-    )
-    began = max(node.configured_at() or 0.0 for node in lab.nodes.values())
-    lab.until_meshed(within=30)
-    ends = [link.at for one, other in lab.pairs() for link in (one.link(other), other.link(one)) if link]
-    assert len(ends) == 240 and ready
-    measured("120 pairs after the last agent started", max(ends) - began, bound=6)
-
-
 def test_a_changing_nat_and_a_fixed_port(lab_of: LabOf, measured: Measured) -> None:
     topology = Topology(
         (Host("hub"), Host("fixed"), Router("north", (Host("alice"),), nat=Nat.SYMMETRIC)), delay=0.025
