@@ -29,7 +29,7 @@ from .pace import (
 )
 from .values import Key
 
-FANOUT = 10  # members that news goes to at once, if more are connected; the digests bring it to the rest
+FANOUT = 6  # members that news goes to at once, if more are connected; the digests bring it to the rest
 ASKED = 3  # connected members asked for one that is missing
 INTRODUCE_EVERY = 1.0  # s between two introductions of a pair: both of them will ask
 INTRODUCTIONS_KEPT = 10_000  # pairs remembered for that; forgetting one costs a datagram too many

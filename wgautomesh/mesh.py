@@ -259,6 +259,7 @@ class Mesh:
                 self._hello(link, message, now)
             case Answer():
                 if link.probe_answered(message.number, now):
+                    self._pursuit.answered(link)
                     self._answered(link, now)
                 if self._herald.seen(link.member.key, message.sees, now):
                     self._pursuit.prove_some(now)

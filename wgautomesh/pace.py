@@ -10,17 +10,19 @@ from random import Random
 
 from .budget import Budget
 
-SMALL = 48  # members of a mesh that needs no restraint
+SMALL = 16  # members of a mesh that needs no restraint
+AT_ONCE = 48  # links that are proved together when our address changed
 
 PROBE_RATE = 12.0  # probes/s of links that are well: of more than 48, each is probed less often
 REPEAT_RATE = 8.0  # unanswered probes repeated in a second; together 20, whatever the mesh
+PATIENCE = 2.0  # times the usual time of an answer; a probe that takes longer is repeated
 FEWEST_MISSES = 4  # are silence where so many links are in doubt that each is repeated rarely
 ROUND_RATE = 2.0  # rounds of shots begun in a second, at members that were tried in vain before
 
-NEWS_SPACING, NEWS_BURST = 0.05, 150  # s between news; what waits leaves together
+NEWS_SPACING, NEWS_BURST = 0.1, 16  # s between news; what waits leaves together
 COMPARE_SPACING, COMPARE_BURST = 0.2, 150  # s between comparisons of books: each may cost the whole book
 INTRODUCE_SPACING, INTRODUCE_BURST = 0.005, 2500  # s between introductions; 48 members ask for 2,256 at once
-SEEK_SPACING, SEEK_BURST = 0.1, 150  # s between questions for one member
+SEEK_SPACING, SEEK_BURST = 0.25, 32  # s between questions for one member
 KEYS_ASKED = 48  # members asked for when a link comes up: others know the rest,
 KEYS_ASKED_LATER = 4  # and when more than LINKS_FIRST are up, for each of those asks, too
 LINKS_FIRST = 6
@@ -40,8 +42,12 @@ def probe_interval(least: float, up: int, rng: Random) -> float:
     return max(least, up / PROBE_RATE) * rng.uniform(0.5, 1.5) if up > SMALL else least
 
 
-def repeat_interval(least: float, doubted: int, members: int) -> float:
-    """Seconds until an unanswered probe is repeated."""
+def repeat_interval(least: float, usual: float, doubted: int, members: int) -> float:
+    """Seconds until an unanswered probe is repeated, where answers take `usual` seconds.
+
+    Repeated sooner than answers can come, probes on a machine that has too much to do give it still more.
+    """
+    least = max(least, PATIENCE * usual)
     return max(least, doubted / REPEAT_RATE) if members > SMALL else least
 
 

@@ -30,7 +30,7 @@ from .link import (
     State,
 )
 from .messages import Hello, Kind, Nat, Record
-from .pace import PROBE_RATE, SMALL, claim, enough_misses, probe_interval, repeat_interval, rest
+from .pace import AT_ONCE, PROBE_RATE, SMALL, claim, enough_misses, probe_interval, repeat_interval, rest
 from .reasons import circumstances, reason
 from .restraint import Restraint
 from .standpoint import Standpoint
@@ -42,6 +42,7 @@ IN_PLACE_TURN = 0.5  # s an endpoint gets without touching the session
 HIGH_WAITS = 1.0  # s by which the higher key gives the lower one precedence after a silence
 LAN_PROBE_INTERVAL = 1.0  # s between answered probes on a LAN, if the member may be reached elsewhere too
 LAN_MISSED_INTERVAL = 0.2  # s after which an unanswered one is repeated there: a LAN answers in milliseconds
+ANSWERS_REMEMBERED = 8  # of whose times the usual one is made
 MISSES_TO_LEAVE_LAN = 4  # then the other endpoints are tried, in turn with the LAN
 LAN_HIGH_WAITS = 0.2  # s; neighbours find each other in one moment, and there is no NAT that both must open
 HANDS_OFF = 1.5  # s a finished handshake is left alone though no datagram came: a shot may have undone it
@@ -79,9 +80,10 @@ class Pursuit:
         self._cleared: set[Key] = set()  # links whose peer is to be made anew without an endpoint
         self._restraint = Restraint()
         self._shooting: dict[Key, None] = {}  # links with a round of shots, and some whose round has ended
-        self._proofs = Budget(1 / PROBE_RATE, SMALL)
+        self._proofs = Budget(1 / PROBE_RATE, AT_ONCE)
         self._moves = Budget(MOVES_SPACING, 1)
         self._rng = rng
+        self._usual = 0.0  # s that answers take, all links together
         self._aimed: dict[Key, None] = {}  # links whose shot waits for a look at the device, in order
 
     @property
@@ -159,6 +161,12 @@ class Pursuit:
                 link, now + (self._patience(link) if link.agent else self.agentless_interval(link))
             )
 
+    def answered(self, link: Link) -> None:
+        """A probe was answered. One that waited for a handshake says nothing of how long answers take."""
+        asked = link.answered - link.sample
+        if link.state is State.DOUBTED or (link.state is State.CONNECTED and asked >= link.since):
+            self._usual += (link.sample - self._usual) / ANSWERS_REMEMBERED
+
     def interval(self, link: Link) -> float:
         """Seconds from an answered probe to the next: few on a LAN that could be left for another path."""
         least = LAN_PROBE_INTERVAL if link.on_lan and self._elsewhere(link) else PROBE_INTERVAL
@@ -174,7 +182,7 @@ class Pursuit:
         if len(self._links) <= SMALL or not self._moves.allows(now):
             return
         for key in self._roll.some(
-            SMALL, self._rng, lambda key: not self._links[key].misses, State.CONNECTED
+            AT_ONCE, self._rng, lambda key: not self._links[key].misses, State.CONNECTED
         ):
             self._schedule(self._links[key], now)
 
@@ -182,7 +190,7 @@ class Pursuit:
         """Seconds until an unanswered probe is repeated."""
         hasty = link.on_lan and not link.strayed and (link.hint or self._elsewhere(link))
         least = LAN_MISSED_INTERVAL if hasty else MISSED_INTERVAL
-        return repeat_interval(least, self._roll.count(State.DOUBTED), len(self._links))
+        return repeat_interval(least, self._usual, self._roll.count(State.DOUBTED), len(self._links))
 
     def _elsewhere(self, link: Link) -> list[Candidate]:
         """Where else than on the LAN to try; our own router's address (no hairpin) is no choice."""
