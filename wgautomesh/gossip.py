@@ -33,6 +33,7 @@ FANOUT = 6  # members that news goes to at once, if more are connected; the dige
 ASKED = 3  # connected members asked for one that is missing
 INTRODUCE_EVERY = 1.0  # s between two introductions of a pair: both of them will ask
 INTRODUCTIONS_KEPT = 10_000  # pairs remembered for that; forgetting one costs a datagram too many
+INTRODUCED_LATELY = 2.0  # s in which both sides shoot at each other already
 SEEK_EVERY = 0.5  # s between two questions for the same member
 REPLACED_WINDOW = 5.0  # s in which a record may be replaced REPLACED_TIMES by other words than its owner's:
 REPLACED_TIMES = 5  # versions compare in a circle, and forged ones could chase each other round it for ever
@@ -97,7 +98,7 @@ class Gossip:
         missing = self._roll.some(
             keys_asked(self._roll.count(*UP), len(self._links)),
             self._rng,
-            lambda key: self._links[key].is_wanted and key != link.member.key,
+            lambda key: key != link.member.key and self._is_missing(self._links[key], now),
             *down,
         )
         for message in batches(missing, Seek):
@@ -105,7 +106,7 @@ class Gossip:
 
     def seek(self, key: Key, now: float) -> None:
         """Ask a few connected members to introduce us to this one."""
-        if now - self._sought.get(key, float("-inf")) < SEEK_EVERY:
+        if now - self._sought.get(key, float("-inf")) < SEEK_EVERY or self._is_awaited(self._links[key], now):
             return
         up = self._some(ASKED, without=(key,), mixed=True)  # the other side asks, too: in another order
         if not up or not self._seeks.allows(now):
@@ -237,6 +238,14 @@ class Gossip:
         if len(self._introduced) > INTRODUCTIONS_KEPT:
             del self._introduced[next(iter(self._introduced))]
         return True
+
+    def _is_missing(self, link: Link, now: float) -> bool:
+        """Whether others should be asked for the member."""
+        return link.is_wanted and not self._is_awaited(link, now)
+
+    def _is_awaited(self, link: Link, now: float) -> bool:
+        """In a large mesh, whether the member was introduced a moment ago: as yet nobody knows better."""
+        return len(self._links) > SMALL and not link.is_up and now - link.introduced_at < INTRODUCED_LATELY
 
     def _is_under_way(self, digest: int, now: float) -> bool:
         """Whether a digest may differ from ours only because news is under way.
