@@ -261,8 +261,7 @@ class Mesh:
                 if link.probe_answered(message.number, now):
                     self._pursuit.answered(link)
                     self._answered(link, now)
-                if self._herald.seen(link.member.key, message.sees, now):
-                    self._pursuit.prove_some(now)
+                self._seen(link, message.sees, now)
                 self.gossip.compare(link, message.digest, now)
             case Records(records):
                 self._learn(link, records, now)
@@ -281,7 +280,12 @@ class Mesh:
         self._out.append(Send(link.member, Answer(hello.number, self.gossip.book.digest, link.endpoint)))
         if link.state is State.SILENT:
             self._pursuit.hello(link, now)  # it has a session, so it may hear us again
-        self._herald.seen(link.member.key, hello.sees, now)
+        self._seen(link, hello.sees, now)
+
+    def _seen(self, link: Link, where: Endpoint | None, now: float) -> None:
+        """The member tells where it sees us."""
+        if self._herald.seen(link.member.key, where, now):
+            self._pursuit.ask_where(now)
 
     def _meet(self, introducer: Link, introductions: Sequence[Introduction], now: float) -> None:
         self._learn(introducer, [each.record for each in introductions if each.record], now)

@@ -29,7 +29,7 @@ from .link import (
     Roll,
     State,
 )
-from .messages import Hello, Kind, Nat, Record
+from .messages import Hello, Kind, Nat, Record, Seek
 from .pace import AT_ONCE, PROBE_RATE, SMALL, claim, enough_misses, probe_interval, repeat_interval, rest
 from .reasons import circumstances, reason
 from .restraint import Restraint
@@ -177,14 +177,16 @@ class Pursuit:
         small = len(self._links) <= SMALL
         self._schedule(link, now if small else claim(self._proofs, now))
 
-    def prove_some(self, now: float) -> None:
-        """We are seen elsewhere than before: hear from others soon whether that is so."""
-        if len(self._links) <= SMALL or not self._moves.allows(now):
-            return
-        for key in self._roll.some(
-            AT_ONCE, self._rng, lambda key: not self._links[key].misses, State.CONNECTED
-        ):
-            self._schedule(self._links[key], now)
+    def ask_where(self, now: float) -> None:
+        """Somebody sees us elsewhere than before: have others look soon whether that is so.
+
+        Who is asked for somebody looks at the device, and who finds us moved tells us where we are.
+        """
+        if self._moves.allows(now):
+            here = self._roll.some(
+                AT_ONCE, self._rng, lambda key: not self._links[key].misses, State.CONNECTED
+            )
+            self._out.extend(Send(self._links[key].member, Seek(())) for key in here)
 
     def _patience(self, link: Link) -> float:
         """Seconds until an unanswered probe is repeated."""

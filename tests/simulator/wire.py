@@ -127,6 +127,7 @@ class Site:
         self.nodes: dict[IPAddress, Node] = {}
         self.table: dict[tuple[Endpoint, Endpoint], tuple[int, float]] = {}  # inside, outside: port, used
         self.opened: dict[int, Endpoint] = {}  # ports that lead to a node, from anywhere
+        self.settled = float("-inf")  # at that time all nodes had talked to all that keep their port
         self._inside: dict[tuple[int, Endpoint], Endpoint] = {}  # by port and outside; may be out of date
 
     def send(self, node: Node, to: Endpoint, packet: Packet) -> None:
@@ -140,7 +141,7 @@ class Site:
         elif self.nat == "none":
             self.world.carry(node.outside(), to, packet, node)
         else:
-            port = self._map(Endpoint(node.lan_ip, node.port), to)
+            port = self.map(Endpoint(node.lan_ip, node.port), to)
             self.world.carry(Endpoint(self.public, port), to, packet, node)
 
     def receive(self, source: Endpoint, to: Endpoint, packet: Packet, sender: Node) -> None:
@@ -160,6 +161,11 @@ class Site:
             inside = self.opened[to.port]
             self._enter(inside, source, to.port)  # answers leave from there
             self.nodes[inside.ip].arrived(source, packet, sender)
+        elif self.nat == "preserving" and self.world.now - self.settled < NAT_TIMEOUT:
+            for node in self.nodes.values():
+                if to.port == node.port and source.port == sender.port:
+                    self._enter(Endpoint(node.lan_ip, node.port), source, to.port)
+                    node.arrived(source, packet, sender)
 
     def move(self, public: IPAddress) -> None:
         """The provider gives another address."""
@@ -168,8 +174,10 @@ class Site:
         self.world.sites[public] = self
         self.table.clear()
         self._inside.clear()
+        self.settled = float("-inf")
 
-    def _map(self, inside: Endpoint, outside: Endpoint) -> int:
+    def map(self, inside: Endpoint, outside: Endpoint) -> int:
+        """The port from which packets leave."""
         known = self.table.get((inside, outside))
         if known and self.world.now - known[1] < NAT_TIMEOUT:
             port = known[0]

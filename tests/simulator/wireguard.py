@@ -211,6 +211,11 @@ class Interface:
 
     # -- timers ---------------------------------------------------------------------------------------
 
+    def keep_alive(self, key: Key) -> None:
+        """The keepalive of this session is due some time from now."""
+        s = self.peers[key]
+        self._set_timer(key, s, self.world.now + self.world.rng.uniform(0, s.keepalive))
+
     def _set_timer(self, key: Key, s: Session, due: float) -> None:
         """One event for all timers of a session: what was due may have been put off when it comes."""
         if s.due <= self.world.now or due < s.due:
