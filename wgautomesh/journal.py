@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -37,17 +36,15 @@ class Journal:
     __slots__ = ("_events", "_tried")
 
     def __init__(self) -> None:
-        self._events: deque[Happening] | None = None  # most links of a large mesh have little to tell
+        self._events: list[Happening] = []  # a deque would take 600 bytes, and most have little to tell
         self._tried: dict[Endpoint, Tried] = {}
 
     def __iter__(self) -> Iterator[Happening]:
         """Oldest first."""
-        return iter(self._events or ())
+        return iter(self._events)
 
     def note(self, text: str, now: float) -> None:
         """What repeats itself, alone or in turn with one other event, is counted, not written anew."""
-        if self._events is None:
-            self._events = deque(maxlen=EVENTS_KEPT)
         events = self._events
         for back in (1, 2):
             if len(events) >= back and events[-back].text == text:
@@ -56,6 +53,7 @@ class Journal:
                 events.append(Happening(text, same.first, now, same.count + 1))
                 return
         events.append(Happening(text, now, now))
+        del events[:-EVENTS_KEPT]
 
     def shot(self, endpoint: Endpoint, now: float) -> None:
         """An attempt at this endpoint began, or goes on."""

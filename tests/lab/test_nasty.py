@@ -47,10 +47,17 @@ def since_hub(lab: Lab, one: Node, other: Node) -> float:
 
 
 # With routers that accept inbound at INPUT each side's first packet must leave before the other's arrives:
-# on a wire without length one of the two is too late, whatever anybody does.
+# on a wire without length one of the two is too late, whatever anybody does. Beside other labs an agent may wait
+# longer for a processor than the 25 ms that the packet takes; the routers then forget it after 30 s only.
 @pytest.mark.parametrize(
     ("delay", "accept_input"),
-    [(0.0, False), (0.025, False), (0.1, False), (0.025, True), (0.1, True)],
+    [
+        (0.0, False),
+        (0.025, False),
+        (0.1, False),
+        pytest.param(0.025, True, marks=pytest.mark.alone),
+        pytest.param(0.1, True, marks=pytest.mark.alone),
+    ],
     ids=["0ms", "25ms", "100ms", "25ms-accepting-input", "100ms-accepting-input"],
 )
 def test_two_nats_meet_through_the_hub(
