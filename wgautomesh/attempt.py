@@ -32,6 +32,23 @@ QUIET_ENOUGH = 33.0  # s of silence after which an introduction may end it
 class Attempt:
     """One campaign to reach a member that has no live session. All times in s on the core's clock."""
 
+    __slots__ = (
+        "_queue",
+        "_restarts",
+        "_rng",
+        "_turn_began",
+        "_turn_ends",
+        "last_shot",
+        "low",
+        "next_shot",
+        "quiet_since",
+        "rounds",
+        "rx_at_shot",
+        "shots",
+        "skips",
+        "target",
+    )
+
     def __init__(self, *, low: bool, rng: Random, first: float) -> None:
         self.low = low
         self.rounds = 0  # full rounds without success

@@ -133,6 +133,8 @@ _RANK = {
 class Candidates:
     """The candidates of one member, by endpoint."""
 
+    __slots__ = ("_by_endpoint",)
+
     def __init__(self) -> None:
         self._by_endpoint: dict[Endpoint, Candidate] = {}
 

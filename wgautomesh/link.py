@@ -18,6 +18,7 @@ from .messages import Nat
 from .pace import SMALL
 from .values import Endpoint, IPNetwork, Key, Member
 
+NO_NETWORKS: frozenset[IPNetwork] = frozenset()
 NEVER = float("-inf")  # s; one object for all links
 PROBE_INTERVAL = 4.0  # s between probes that are answered
 MISSED_INTERVAL = 0.5  # s after which an unanswered probe is repeated
@@ -213,7 +214,7 @@ class Link:
         self.rx_bytes = 0
         self.rx_grew = NEVER  # bytes came later than this
         self._observed = NEVER
-        self.former: frozenset[IPNetwork] = frozenset()  # what was its allowed IP, and is no more
+        self.former = NO_NETWORKS  # what was its allowed IP, and is no more
         self.blocked: str | None = None  # why this member cannot be served at all
         self.other_secret = False  # its datagrams do not open
         self.complaint = ""  # the last reason the operator was told

@@ -17,7 +17,9 @@ from .test_nasty import meshed
 from .topology import Host, Router, Topology, Versions, pair
 
 LabOf = Callable[[Topology], Lab]
-STRAYED = 4  # s: an agent that waits for a processor may see a late packet take the link along, until a beacon
+STRAYED = (
+    4  # s: an agent that waits for a processor may see a late packet take the link along, until a beacon
+)
 HOME = (Router("home", (Host("carol"), Host("dave"))),)
 ONLY_GOSSIP = """
 table inet narrow {

@@ -47,8 +47,8 @@ def since_hub(lab: Lab, one: Node, other: Node) -> float:
 
 
 # With routers that accept inbound at INPUT each side's first packet must leave before the other's arrives:
-# on a wire without length one of the two is too late, whatever anybody does. Beside other labs an agent may wait
-# longer for a processor than the 25 ms that the packet takes; the routers then forget it after 30 s only.
+# on a wire without length one of the two is too late, whatever anybody does. Beside other labs an agent may
+# wait for a processor for longer than the 25 ms that the packet takes; routers forget it after 30 s only.
 @pytest.mark.parametrize(
     ("delay", "accept_input"),
     [

@@ -46,7 +46,9 @@ class Mesh:
     def __init__(self, world: World, nodes: list[Node]) -> None:
         self.world, self.nodes = world, nodes
 
-    def run(self, seconds: float, until: Callable[[], bool] = lambda: False, step: float = 1.0) -> float | None:
+    def run(
+        self, seconds: float, until: Callable[[], bool] = lambda: False, step: float = 1.0
+    ) -> float | None:
         """Let time pass, `until` something holds; after how many s it did."""
         began = self.world.now
         while not until():
@@ -64,8 +66,8 @@ class Mesh:
                 continue
             gossip = node.mesh.gossip
             assert set(gossip.book) <= members, when
-            assert len(gossip._introduced) <= INTRODUCTIONS_KEPT, when  # noqa: SLF001
-            assert len(node.mesh.standpoint._reflexive._sightings) <= 2 * OBSERVERS, when  # noqa: SLF001
+            assert len(gossip._introduced) <= INTRODUCTIONS_KEPT, when
+            assert len(node.mesh.standpoint._reflexive._sightings) <= 2 * OBSERVERS, when
             assert node.sums.most <= AMPLIFICATION, f"{when}: {node.sums.most} datagrams for one"
             for link in node.mesh.links.values():
                 assert len(link.candidates) <= MAX_CANDIDATES, when

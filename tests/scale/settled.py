@@ -1,4 +1,4 @@
-"""A large mesh as it is long after its start, made at once: a cold start of thousands takes hours to simulate.
+"""A large mesh as it is long after its start, made at once: to simulate how thousands start takes hours.
 
 It reaches into the core, and so stands alone. `tests/scale/test_hundred.py` compares what it makes with what
 a hundred nodes arrive at by themselves.
@@ -17,7 +17,7 @@ from wgautomesh.link import MISSES_TO_SILENCE, PROBE_INTERVAL, Event
 from wgautomesh.messages import Kind
 from wgautomesh.pace import ROUND_RATE, probe_interval
 from wgautomesh.reflexive import OBSERVERS
-from wgautomesh.values import Endpoint, Peer
+from wgautomesh.values import Endpoint, Key, Peer
 
 from .plan import can_meet
 
@@ -78,8 +78,8 @@ def agent_runs(node: Node, nodes: list[Node]) -> None:
     met = [other for other in nodes if other is not node and can_meet(node, other)]
     for other in met[:OBSERVERS]:
         mesh.standpoint.seen(other.key, place(other, node), now)
-    mesh._herald.announce(now)  # noqa: SLF001
-    mesh._take()  # noqa: SLF001 - the news that everybody knows here
+    mesh._herald.announce(now)
+    mesh._take()
     apart = len(nodes) - 1 - len(met)
     for key, link in mesh.links.items():
         if link.endpoint:
@@ -96,8 +96,8 @@ def agent_runs(node: Node, nodes: list[Node]) -> None:
             link.happened(Event.CANDIDATE, now)
             link.attempt.rounds = len(BACKOFF)  # all in vain
             due = world.rng.uniform(0, apart / ROUND_RATE)
-        mesh._timers.set(key, now + due)  # noqa: SLF001
-    node._arm()  # noqa: SLF001
+        mesh._timers.set(key, now + due)
+    node._arm()
 
 
 def share_books(nodes: list[Node], now: float) -> None:
@@ -110,9 +110,9 @@ def share_books(nodes: list[Node], now: float) -> None:
         assert own
         first.gossip.book.put(own, now)
     model = first.gossip.book
-    entries: dict[object, Entry] = dict(model._entries)  # noqa: SLF001
+    entries: dict[Key, Entry] = dict(model._entries)
     for node in nodes[1:]:
         assert node.mesh
         book = node.mesh.gossip.book
         book.digest = model.digest
-        book._entries, book._buckets = dict(entries), list(model._buckets)  # type: ignore[arg-type]  # noqa: SLF001
+        book._entries, book._buckets = dict(entries), list(model._buckets)

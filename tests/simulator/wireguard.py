@@ -7,7 +7,6 @@ drivers/net/wireguard/timers.c; tests/lab and tests/kernel show the same on real
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -64,7 +63,7 @@ class Session:
         self.ours = False  # we began the current session
         self.handshake = 0
         self.rx = 0
-        self.queue: deque[object] | None = None
+        self.queue: list[object] | None = None
         self.sent: float | None = None  # first data that nothing came back to
         self.owed: float | None = None  # data came, nothing went back
         self.traversed = NEVER  # any packet, either way
@@ -131,8 +130,9 @@ class Interface:
                 self._set_timer(key, s, now + NEW_HANDSHAKE_AFTER)
         else:
             if s.queue is None:
-                s.queue = deque(maxlen=QUEUE)
+                s.queue = []
             s.queue.append(payload)
+            del s.queue[:-QUEUE]
             self._initiate(key, s)
 
     def arrived(self, source: Endpoint, packet: Packet, sender: Node) -> None:
