@@ -1,6 +1,6 @@
 # One command each. As root on Debian nothing needs to be prepared: what is missing is installed first.
 .DEFAULT_GOAL := help
-.PHONY: help demo fuzz test test-day test-fast test-unit-all test-lab test-kernel bench bench-scenarios clean
+.PHONY: help demo fuzz test test-day test-fast test-scale test-unit-all test-lab test-kernel bench bench-scenarios clean
 MAKEFLAGS += --no-print-directory
 
 VENV := .venv/dev
@@ -14,7 +14,7 @@ help:  ## this list
 demo: .venv/tools $(VENV)/ready  ## five nodes behind NATs become a mesh while you watch (root)
 	@$(PYTHON) -m tests.lab.demo
 
-test: test-fast test-unit-all test-lab test-kernel  ## everything there is to test (root)
+test: test-fast test-scale test-unit-all test-lab test-kernel  ## everything there is to test (root)
 
 test-fast: $(VENV)/ready  ## unit tests, types and style, in seconds
 	@$(VENV)/bin/ruff check $(CHECKED)
@@ -24,6 +24,9 @@ test-fast: $(VENV)/ready  ## unit tests, types and style, in seconds
 
 test-day: $(VENV)/ready  ## a day of virtual time in which something breaks every few minutes
 	@$(PYTHON) -m pytest -s tests/endurance
+
+test-scale: $(VENV)/ready  ## a hundred simulated nodes, in a minute or two
+	@$(PYTHON) -m pytest -n auto tests/scale
 
 test-unit-all: $(VENV)/ready  ## the unit tests on every other Python from 3.10 to 3.13 found here
 	@tests/every_python.sh $(PYTHON)

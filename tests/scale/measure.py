@@ -14,6 +14,7 @@ from wgautomesh.link import PROBES_KEPT
 from wgautomesh.messages import Kind
 from wgautomesh.pace import AT_ONCE, PROBE_RATE, REPEAT_RATE
 from wgautomesh.reflexive import OBSERVERS
+from wgautomesh.values import Endpoint, IPAddress
 
 from .plan import can_meet, links_up, meetings
 
@@ -104,20 +105,20 @@ class Mesh:
         )
         return Costs(gossip, size, probes, cpu / share)
 
-    def endpoints(self) -> list[object]:
+    def endpoints(self) -> dict[tuple[str, str], Endpoint | None]:
         """Where every node sends to those that it can reach."""
         by_key = self.world.by_key
-        return [
-            session.endpoint
+        return {
+            (node.name, by_key[key].name): session.endpoint
             for node in self.nodes
             for key, session in node.peers.items()
             if can_meet(node, by_key[key])
-        ]
+        }
 
-    def change_address(self, node: Node, public: object, seconds: float = 30.0) -> list[float]:
+    def change_address(self, node: Node, public: IPAddress, seconds: float = 30.0) -> list[float]:
         """A provider gives a node another address: after how many s each of the others knew it."""
         began = self.world.now
-        node.site.move(public)  # type: ignore[arg-type]
+        node.site.move(public)
         missing = {each.name: each for each in self.nodes if each is not node}
         known: list[float] = []
 
@@ -133,10 +134,12 @@ class Mesh:
         self.run(seconds, until=all_know, step=STEP)
         return sorted(known + [float("inf")] * len(missing))
 
-    def split(self, seconds: float) -> None:
-        """Cut it in two for so long."""
+    def split(self, seconds: float, happens: Callable[[], None]) -> None:
+        """Cut it in two for so long; in the middle of that something happens."""
         self.world.parts = {node.name: number % 2 for number, node in enumerate(self.nodes)}
-        self.run(seconds)
+        self.run(seconds / 2)
+        happens()
+        self.run(seconds / 2)
         self.world.parts = {}
 
 

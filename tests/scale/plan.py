@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from ipaddress import IPv4Address, ip_network
 
 from tests.simulator.node import Node
@@ -17,10 +18,13 @@ MESH = ip_network("10.14.0.0/16")
 FIRST = int(IPv4Address("44.0.0.1"))
 
 
-def plan(world: World, count: int) -> list[Node]:
-    """Nodes that know each other's keys and nothing else, but for the hubs' endpoints; none is started."""
+def plan(world: World, count: int, beside: Sequence[Node] = ()) -> list[Node]:
+    """Nodes that know each other's keys and nothing else, but for the hubs' endpoints; none is started.
+
+    Those `beside` are there already, and are not told of the new ones.
+    """
     nodes: list[Node] = []
-    for number in range(count):
+    for number in range(len(beside), len(beside) + count):
         open_to_all = number < HUBS
         shares = number % HOUSE == HOUSE - 1
         public = IPv4Address(FIRST + 256 * (number - shares))
@@ -39,7 +43,7 @@ def plan(world: World, count: int) -> list[Node]:
         node = Node(world, f"n{number}", site, lan, member, PORT + len(site.nodes))
         world.nodes[node.name] = node
         nodes.append(node)
-    members = tuple(node.member for node in nodes)
+    members = tuple(node.member for node in (*beside, *nodes))
     for node in nodes:
         node.members = members
     return nodes
