@@ -1,6 +1,6 @@
 # One command each. As root on Debian nothing needs to be prepared: what is missing is installed first.
 .DEFAULT_GOAL := help
-.PHONY: help demo fuzz test test-day test-fast test-scale test-unit-all test-lab test-kernel bench bench-scenarios clean
+.PHONY: help demo fuzz test test-day test-fast test-scale test-unit-all test-lab test-kernel bench bench-scale bench-scenarios clean
 MAKEFLAGS += --no-print-directory
 
 VENV := .venv/dev
@@ -44,6 +44,9 @@ fuzz: $(VENV)/ready  ## search each reader of foreign bytes for a minute (Python
 
 bench: .venv/tools $(VENV)/ready  ## how fast, how big: a table and bench.json (root)
 	@$(PYTHON) -m tests.lab.bench
+
+bench-scale: $(VENV)/ready  ## what meshes of 10 to 1,000 simulated members cost: docs/scale.md and its pictures (half an hour)
+	@$(PYTHON) -m tests.scale.bench
 
 bench-scenarios: .venv/tools $(VENV)/ready  ## every scenario ten times, meshes of 5, 16, 48 (root, half an hour)
 	@$(PYTHON) -m tests.lab.bench_scenarios

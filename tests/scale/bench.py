@@ -1,4 +1,4 @@
-"""`make bench-scale`: how fast meshes of 10 to 1,000 members are, and what they cost: docs/scale.json and .svg.
+"""`make bench-scale`: how fast meshes of 10 to 1,000 members are, and what they cost (docs/scale.*).
 
 Each mesh is simulated in a process of its own, two at a time. What is measured in which: `PLAN`.
 """
