@@ -42,7 +42,7 @@ class Reflexive:
         alike = [each for each in self._sightings if each[1] == endpoint.ip.version]
         if len(alike) <= OBSERVERS:
             return True
-        oldest = self._sightings.pop(alike[0])
+        oldest = self._sightings.pop(next(each for each in alike if not self._alone_keeps(each)))
         return oldest.endpoint != endpoint  # else only the voice has changed, not the word
 
     def forget(self, observer: Key) -> None:
@@ -55,9 +55,9 @@ class Reflexive:
         """The endpoint worth telling others, one a family at most.
 
         The one most observers see, and of several the newest: after a change observers follow one by
-        one. Behind a NAT that
-        gives each destination its own port the one told last stays for as long as somebody sees it:
-        otherwise every new observer would be news to the whole mesh.
+        one. Another port of the same address is told once more than half see it. Until then the one
+        told last stays for as long as somebody sees it: behind a NAT that gives each destination a port
+        of its own every observer would otherwise be news to the whole mesh.
         """
         if self._public and self._public[0] == own:
             return self._public[1]
@@ -69,7 +69,7 @@ class Reflexive:
             votes = Counter(each.endpoint for each in sightings)
             newest = max(sightings, key=lambda each: (votes[each.endpoint], each.since)).endpoint
             last = self._published.get(version)
-            if last and last.ip == newest.ip and any(each.endpoint == last for each in sightings):
+            if last and last.ip == newest.ip and last in votes and 2 * votes[newest] <= len(sightings):
                 newest = last
             self._published[version] = newest
             chosen.append(newest)
@@ -89,6 +89,12 @@ class Reflexive:
                 return Nat.CHANGING
             return Nat.STABLE if len(self._outside(version, own)) > 1 else Nat.UNKNOWN
         return Nat.UNKNOWN
+
+    def _alone_keeps(self, observer: tuple[Key, int]) -> bool:
+        """Whether without this one nobody would see us where we last told the others we are."""
+        told = self._published.get(observer[1])
+        seeing = [each for each, sighting in self._sightings.items() if sighting.endpoint == told]
+        return seeing == [observer]
 
     def _outside(self, version: int, own: Collection[IPAddress]) -> list[Sighting]:
         """Sightings from beyond our own LAN, where there are any: a neighbour sees our private address."""
