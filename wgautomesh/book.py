@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from .messages import BUCKET_BYTES, BUCKETS, MAX_AGE, Record, Route, Summary
+from .messages import BUCKET_BYTES, BUCKETS, MAX_AGE, Kind, Nat, Record, Route, Summary
 from .values import Key
 
 _BUCKET_MASK = 2 ** (8 * BUCKET_BYTES) - 1
@@ -82,6 +82,22 @@ class Book:
         stamp = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
         self.digest ^= stamp
         self._buckets[_bucket(record.key)] ^= stamp & _BUCKET_MASK
+
+
+def has_opened_port(record: Record | None) -> bool:
+    """Whether the member's router lets everybody in to it."""
+    return record is not None and any(route.kind is Kind.MAPPED for route in record.routes)
+
+
+def are_kept_apart(one: Record | None, other: Record | None) -> bool:
+    """Whether shots of these two can hardly meet, by what is said of their NATs.
+
+    One gives each destination a port of its own, so the other cannot know where to shoot; that helps only
+    a member which is open to all, and some NATs that let in whatever comes from a host they sent to.
+    """
+    if one is None or other is None or has_opened_port(one) or has_opened_port(other):
+        return False
+    return Nat.CHANGING in (one.nat, other.nat) and Nat.OPEN not in (one.nat, other.nat)
 
 
 def _bucket(key: Key) -> int:

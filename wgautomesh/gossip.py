@@ -104,11 +104,11 @@ class Gossip:
         for message in batches(missing, Seek):
             self._send(link, message)
 
-    def seek(self, key: Key, now: float) -> None:
+    def seek(self, key: Key, now: float, *, asked: int = ASKED) -> None:
         """Ask a few connected members to introduce us to this one."""
         if now - self._sought.get(key, float("-inf")) < SEEK_EVERY or self._is_awaited(self._links[key], now):
             return
-        up = self._some(ASKED, without=(key,), mixed=True)  # the other side asks, too: in another order
+        up = self._some(asked, without=(key,), mixed=True)  # the other side asks, too: in another order
         if not up or not self._seeks.allows(now):
             return
         self._sought[key] = now

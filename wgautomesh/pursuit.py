@@ -13,10 +13,11 @@ from random import Random
 
 from .admission import KEEPALIVE
 from .attempt import LOW_FIRST, QUIET_ROUNDS, REPEAT
+from .book import are_kept_apart, has_opened_port
 from .budget import Budget
 from .candidates import MAX_CANDIDATES, Candidate
 from .effects import Change, Effect, Level, Look, Readd, Resolve, Say, Send
-from .gossip import Gossip
+from .gossip import ASKED, Gossip
 from .link import (
     MISSED_INTERVAL,
     MISSES_TO_DOUBT,
@@ -29,8 +30,19 @@ from .link import (
     Roll,
     State,
 )
-from .messages import Hello, Kind, Nat, Record, Seek
-from .pace import AT_ONCE, PROBE_RATE, SMALL, claim, enough_misses, probe_interval, repeat_interval, rest
+from .messages import Hello, Kind, Nat, Seek
+from .pace import (
+    AT_ONCE,
+    PROBE_RATE,
+    SMALL,
+    VAIN_RATE,
+    VAIN_ROUNDS,
+    claim,
+    enough_misses,
+    probe_interval,
+    repeat_interval,
+    rest,
+)
 from .reasons import circumstances, reason
 from .restraint import Restraint
 from .standpoint import Standpoint
@@ -82,6 +94,7 @@ class Pursuit:
         self._shooting: dict[Key, None] = {}  # links with a round of shots, and some whose round has ended
         self._proofs = Budget(1 / PROBE_RATE, AT_ONCE)
         self._moves = Budget(MOVES_SPACING, 1)
+        self._vain = Budget(1 / VAIN_RATE, AT_ONCE)
         self._rng = rng
         self._usual = 0.0  # s that answers take, all links together
         self._aimed: dict[Key, None] = {}  # links whose shot waits for a look at the device, in order
@@ -117,7 +130,10 @@ class Pursuit:
             rest = (each for each in link.in_place if each.endpoint != candidate.endpoint)
             link.in_place = [candidate, *rest][:MAX_CANDIDATES]  # each has its turn when the last one is over
         elif link.hands_off_until is None and not (known and attempt.is_quiet(now)):
-            if not known:
+            if candidate.kind is Kind.OBSERVED and self._is_vain(link):
+                if attempt.target or not self._vain.allows(now):
+                    return
+            elif not known:
                 attempt.reset()
             order = self.order(link)
             trying = link.state is State.TRYING and attempt.target is not None
@@ -136,7 +152,7 @@ class Pursuit:
     def start(self, link: Link, now: float, wait: float = 0.0) -> None:
         """Begin a round of shots, and ask others, who may know better."""
         self.resolve(link, now)
-        self._gossip.seek(link.member.key, now)
+        self._gossip.seek(link.member.key, now, asked=1 if self._is_vain(link) else ASKED)
         order = self.order(link)
         if order:
             if self._only_ours_is_open(link):  # ours would but undo their handshake
@@ -290,7 +306,8 @@ class Pursuit:
             self.start(link, now)
         else:
             self._aimed[link.member.key] = None
-            self._out.append(Look())
+            if not self._is_vain(link):  # else the next look is early enough
+                self._out.append(Look())
 
     def act(self, device: Device, now: float) -> None:
         """The device was just read: the moment for all shots that are due."""
@@ -367,7 +384,8 @@ class Pursuit:
         else:
             attempt.rest(now)
             resting = self._roll.count(State.TRYING)
-            attempt.next_shot = now + rest(attempt.next_shot - now, resting, len(self._links))
+            pause, vain = attempt.next_shot - now, self._is_vain(link)
+            attempt.next_shot = now + rest(pause, resting, len(self._links), vain=vain)
         why = reason(link, circumstances(self._links, self._gossip, self._standpoint, now))
         if why != link.complaint:
             link.complaint = why
@@ -398,6 +416,13 @@ class Pursuit:
             peer = Peer(link.member.key, keepalive=KEEPALIVE, allowed_ips=link.member.networks)
         self._out.append(Readd(replace(peer, endpoint=endpoint, handshake=0, rx_bytes=0, tx_bytes=0)))
 
+    def _is_vain(self, link: Link) -> bool:
+        """Whether shots at the member were in vain so often that their NATs alone explain it."""
+        if len(self._links) <= SMALL or link.attempt.rounds < VAIN_ROUNDS:
+            return False
+        book = self._gossip.book
+        return are_kept_apart(book.get(self._gossip.own), book.get(link.member.key))
+
     def _only_ours_is_open(self, link: Link) -> bool:
         """Whether a router lets everybody in to us, and none does to the member."""
         ours, theirs = self._gossip.book.get(self._gossip.own), self._gossip.book.get(link.member.key)
@@ -413,8 +438,3 @@ class Pursuit:
 
     def _say(self, level: Level, link: Link, text: str) -> None:
         self._out.append(Say(level, f"{link.member} {text}", link.member.key))
-
-
-def has_opened_port(record: Record | None) -> bool:
-    """Whether the member's router lets everybody in to it."""
-    return record is not None and any(route.kind is Kind.MAPPED for route in record.routes)

@@ -12,11 +12,12 @@ from ipaddress import ip_address
 import pytest
 
 from tests.simulator.node import Node
+from wgautomesh.link import UP
 from wgautomesh.messages import Record
 from wgautomesh.values import Endpoint
 
 from .measure import PROBES, Mesh, make_world, p99
-from .plan import plan
+from .plan import can_meet, plan
 from .settled import settle
 
 COUNT = 100
@@ -24,6 +25,7 @@ FORMED = 15.0  # s from the first agent's start until all who can meet have met
 KNOWN = 1.5  # s until all know a new address
 HEALED = 5.0  # s until all books are equal again
 GOSSIP = 1000.0  # bytes/s a node, in a mesh of any size
+SHOTS = 4.0  # a second and node, at members that cannot be reached
 
 pytestmark = pytest.mark.parametrize("seed", [int(os.environ.get("SEED", "1"))])
 
@@ -89,6 +91,22 @@ def test_nothing_moves_while_nothing_happens_and_that_costs_little(seed: int) ->
     assert costs.gossip_bytes <= GOSSIP
     assert mesh.endpoints() == before
     assert mesh.share_up == 1.0
+
+
+def test_members_that_cannot_meet_hardly_try_and_do_once_their_routers_let_them(seed: int) -> None:
+    mesh = settled(seed)
+    for node in mesh.nodes:
+        node.readds.clear()
+    mesh.run(40)
+    assert max(len(node.readds) for node in mesh.nodes) <= SHOTS * 40
+    free = next(node for node in mesh.nodes if node.site.nat == "symmetric")
+    assert free.mesh
+    free.site.replace("preserving")
+    met = sum(can_meet(free, other) for other in mesh.nodes if other is not free)
+    roll = free.mesh.roll
+    assert met > 2 * roll.count(*UP)
+    assert mesh.run(FORMED, until=lambda: roll.count(*UP) >= 0.75 * met) is not None
+    assert mesh.run(60, until=lambda: roll.count(*UP) == met) is not None
 
 
 def test_a_new_address_is_known_everywhere_at_once(seed: int) -> None:

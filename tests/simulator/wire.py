@@ -172,6 +172,11 @@ class Site:
         del self.world.sites[self.public]
         self.public = public
         self.world.sites[public] = self
+        self.replace(self.nat)
+
+    def replace(self, nat: str) -> None:
+        """Another router, at the same address."""
+        self.nat = nat
         self.table.clear()
         self._inside.clear()
         self.settled = float("-inf")
