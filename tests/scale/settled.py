@@ -15,11 +15,13 @@ from wgautomesh.book import Entry
 from wgautomesh.candidates import Candidate
 from wgautomesh.link import MISSES_TO_SILENCE, PROBE_INTERVAL, Event
 from wgautomesh.messages import Kind
-from wgautomesh.pace import ROUND_RATE, probe_interval
+from wgautomesh.pace import ROUND_RATE, SMALL, VAIN_RATE, probe_interval
 from wgautomesh.reflexive import OBSERVERS
 from wgautomesh.values import Endpoint, Key, Peer
 
 from .plan import can_meet
+
+UNDER_WAY = 0.15  # s in which all arrives that agents say at their start, and is not to be heard
 
 
 def settle(world: World, nodes: list[Node], *, keepalives: bool = True) -> None:
@@ -44,6 +46,9 @@ def settle(world: World, nodes: list[Node], *, keepalives: bool = True) -> None:
                         other.keep_alive(node.key)
     for node in nodes:
         agent_runs(node, nodes)
+    world.parts = {node.name: number for number, node in enumerate(nodes)}
+    world.run(UNDER_WAY)
+    world.parts = {}
     share_books(nodes, world.now)
 
 
@@ -95,7 +100,7 @@ def agent_runs(node: Node, nodes: list[Node]) -> None:
             link.candidates.offer(Candidate(world.by_key[key].outside(), Kind.OBSERVED, now, nodes[0].key))
             link.happened(Event.CANDIDATE, now)
             link.attempt.rounds = len(BACKOFF)  # all in vain
-            due = world.rng.uniform(0, apart / ROUND_RATE)
+            due = world.rng.uniform(0, apart / (VAIN_RATE if len(nodes) > SMALL else ROUND_RATE))
         mesh._timers.set(key, now + due)
     node._arm()
 
@@ -111,8 +116,10 @@ def share_books(nodes: list[Node], now: float) -> None:
         first.gossip.book.put(own, now)
     model = first.gossip.book
     entries: dict[Key, Entry] = dict(model._entries)
-    for node in nodes[1:]:
+    for node in nodes:
         assert node.mesh
+        for key, link in node.mesh.links.items():
+            link.nat = entries[key].record.nat
         book = node.mesh.gossip.book
         book.digest = model.digest
         book._entries, book._buckets = dict(entries), list(model._buckets)
