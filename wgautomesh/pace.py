@@ -17,9 +17,9 @@ PROBE_RATE = 12.0  # probes/s of links that are well: of more than 48, each is p
 REPEAT_RATE = 8.0  # unanswered probes repeated in a second; together 20, whatever the mesh
 PATIENCE = 2.0  # times the usual time of an answer; a probe that takes longer is repeated
 FEWEST_MISSES = 4  # are silence where so many links are in doubt that each is repeated rarely
-ROUND_RATE = 2.0  # rounds of shots begun in a second, at members that were tried in vain before
-VAIN_ROUNDS = 3  # in vain between two whose NATs let no shots through: hardly chance
-VAIN_RATE = 0.5  # such rounds in a second that we begin, and as many that others ask for
+ROUND_RATE = 2.0  # rounds of shots begun in a second after a pause, if more than AT_ONCE wait
+VAIN_RATE = 0.5  # such rounds in a second where NATs explain that shots were in vain; others ask for as many
+TURN_WITHIN = 10.0  # s in which a member asks again whether it is its turn
 
 NEWS_SPACING, NEWS_BURST = 0.1, 16  # s between news; what waits leaves together
 COMPARE_SPACING, COMPARE_BURST = 0.2, 150  # s between comparisons of books: each may cost the whole book
@@ -63,11 +63,6 @@ def enough_misses(patience: int, doubted: int, members: int) -> int:
 def keys_asked(up: int, members: int) -> int:
     """How many missing members one is asked for with whom a link came up."""
     return KEYS_ASKED if members <= SMALL or up <= LINKS_FIRST else KEYS_ASKED_LATER
-
-
-def rest(pause: float, resting: int, members: int, *, vain: bool) -> float:
-    """Seconds of pause after a round of shots that failed, where `resting` members want a round."""
-    return max(pause, resting / (VAIN_RATE if vain else ROUND_RATE)) if members > SMALL else pause
 
 
 def look_spacing(members: int, least: float) -> float:

@@ -34,14 +34,14 @@ from .messages import Hello, Kind, Nat, Seek
 from .pace import (
     AT_ONCE,
     PROBE_RATE,
+    ROUND_RATE,
     SMALL,
+    TURN_WITHIN,
     VAIN_RATE,
-    VAIN_ROUNDS,
     claim,
     enough_misses,
     probe_interval,
     repeat_interval,
-    rest,
 )
 from .reasons import circumstances, reason
 from .restraint import Restraint
@@ -94,7 +94,9 @@ class Pursuit:
         self._shooting: dict[Key, None] = {}  # links with a round of shots, and some whose round has ended
         self._proofs = Budget(1 / PROBE_RATE, AT_ONCE)
         self._moves = Budget(MOVES_SPACING, 1)
-        self._vain = Budget(1 / VAIN_RATE, AT_ONCE)
+        self._rounds = Budget(1 / ROUND_RATE, AT_ONCE)
+        self._vain_rounds = Budget(1 / VAIN_RATE, 1)
+        self._vain_answers = Budget(1 / VAIN_RATE, AT_ONCE)  # to introductions that others asked for
         self._rng = rng
         self._usual = 0.0  # s that answers take, all links together
         self._aimed: dict[Key, None] = {}  # links whose shot waits for a look at the device, in order
@@ -131,7 +133,7 @@ class Pursuit:
             link.in_place = [candidate, *rest][:MAX_CANDIDATES]  # each has its turn when the last one is over
         elif link.hands_off_until is None and not (known and attempt.is_quiet(now)):
             if candidate.kind is Kind.OBSERVED and self._is_vain(link):
-                if attempt.target or not self._vain.allows(now):
+                if attempt.target or not self._vain_answers.allows(now):
                     return
             elif not known:
                 attempt.reset()
@@ -302,12 +304,22 @@ class Pursuit:
             return
         if link.state is State.SILENT:
             self._try_in_place(link, now)
-        elif link.state is State.NO_CANDIDATE or link.attempt.target is None:
+        elif link.state is State.NO_CANDIDATE:
             self.start(link, now)
+        elif link.attempt.target is None:
+            self._start_in_turn(link, now)
         else:
             self._aimed[link.member.key] = None
             if not self._is_vain(link):  # else the next look is early enough
                 self._out.append(Look())
+
+    def _start_in_turn(self, link: Link, now: float) -> None:
+        """A pause is over. Where very many pause, rounds begin one by one."""
+        rounds = self._vain_rounds if self._is_vain(link) else self._rounds
+        if len(self._links) <= SMALL or rounds.allows(now):
+            self.start(link, now)
+        else:
+            self._schedule(link, now + self._rng.uniform(0.0, TURN_WITHIN))
 
     def act(self, device: Device, now: float) -> None:
         """The device was just read: the moment for all shots that are due."""
@@ -383,9 +395,6 @@ class Pursuit:
             attempt.be_quiet(now)
         else:
             attempt.rest(now)
-            resting = self._roll.count(State.TRYING)
-            pause, vain = attempt.next_shot - now, self._is_vain(link)
-            attempt.next_shot = now + rest(pause, resting, len(self._links), vain=vain)
         why = reason(link, circumstances(self._links, self._gossip, self._standpoint, now))
         if why != link.complaint:
             link.complaint = why
@@ -417,8 +426,8 @@ class Pursuit:
         self._out.append(Readd(replace(peer, endpoint=endpoint, handshake=0, rx_bytes=0, tx_bytes=0)))
 
     def _is_vain(self, link: Link) -> bool:
-        """Whether shots at the member were in vain so often that their NATs alone explain it."""
-        if len(self._links) <= SMALL or link.attempt.rounds < VAIN_ROUNDS:
+        """Whether shots at the member were in vain, and the NATs explain it."""
+        if len(self._links) <= SMALL or not link.attempt.rounds:
             return False
         book = self._gossip.book
         return are_kept_apart(book.get(self._gossip.own), book.get(link.member.key))

@@ -15,7 +15,7 @@ from wgautomesh.book import Entry
 from wgautomesh.candidates import Candidate
 from wgautomesh.link import MISSES_TO_SILENCE, PROBE_INTERVAL, Event
 from wgautomesh.messages import Kind
-from wgautomesh.pace import ROUND_RATE, SMALL, VAIN_RATE, probe_interval
+from wgautomesh.pace import SMALL, VAIN_RATE, probe_interval
 from wgautomesh.reflexive import OBSERVERS
 from wgautomesh.values import Endpoint, Key, Peer
 
@@ -100,7 +100,7 @@ def agent_runs(node: Node, nodes: list[Node]) -> None:
             link.candidates.offer(Candidate(world.by_key[key].outside(), Kind.OBSERVED, now, nodes[0].key))
             link.happened(Event.CANDIDATE, now)
             link.attempt.rounds = len(BACKOFF)  # all in vain
-            due = world.rng.uniform(0, apart / (VAIN_RATE if len(nodes) > SMALL else ROUND_RATE))
+            due = world.rng.uniform(0, apart / VAIN_RATE if len(nodes) > SMALL else BACKOFF[-1])
         mesh._timers.set(key, now + due)
     node._arm()
 
