@@ -20,13 +20,13 @@ test-fast: $(VENV)/ready  ## unit tests, types and style, in seconds
 	@$(VENV)/bin/ruff check $(CHECKED)
 	@$(VENV)/bin/ruff format --check $(CHECKED)
 	@$(VENV)/bin/mypy
-	@$(PYTHON) -m pytest -n auto tests/unit
+	@$(PYTHON) -m pytest -n auto -m "not long" tests/unit
 
 test-day: $(VENV)/ready  ## a day of virtual time in which something breaks every few minutes
 	@$(PYTHON) -m pytest -s tests/endurance
 
-test-scale: $(VENV)/ready  ## a hundred simulated nodes, in a minute or two
-	@$(PYTHON) -m pytest -n auto tests/scale
+test-scale: $(VENV)/ready  ## a hundred simulated nodes and the longer unit tests, in a minute or two
+	@$(PYTHON) -m pytest -n auto -m long tests/unit tests/scale
 
 test-unit-all: $(VENV)/ready  ## the unit tests on every other Python from 3.10 to 3.13 found here
 	@tests/every_python.sh $(PYTHON)

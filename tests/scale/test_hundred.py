@@ -27,7 +27,7 @@ HEALED = 5.0  # s until all books are equal again
 GOSSIP = 1000.0  # bytes/s a node, in a mesh of any size
 SHOTS = 4.0  # a second and node, at members that cannot be reached
 
-pytestmark = pytest.mark.parametrize("seed", [int(os.environ.get("SEED", "1"))])
+pytestmark = [pytest.mark.long, pytest.mark.parametrize("seed", [int(os.environ.get("SEED", "1"))])]
 
 
 def prepared(seed: int, count: int = COUNT) -> Mesh:

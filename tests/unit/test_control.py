@@ -143,6 +143,7 @@ def least(loop: Loop, control: Control, path: Path, kind: str, rows: str) -> tup
 # -- bounds -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_three_thousand_peers_are_told_within_half_a_second_and_never_hold_the_loop(
     loop: Loop, path: Path
 ) -> None:
@@ -274,6 +275,7 @@ def test_the_socket_is_where_systemd_says() -> None:
     )
 
 
+@pytest.mark.long
 def test_graph_is_what_the_schema_says_at_any_size(loop: Loop, path: Path) -> None:
     control = control_of(loop, path, view_of(*mesh_of(3000)))
     _, held = least(loop, control, path, "graph", "links")

@@ -107,6 +107,7 @@ def test_without_rights_from_the_start_there_is_no_point_in_waiting(broken: Brok
         Interface("wg0", lambda at: None).turn(0.0)
 
 
+@pytest.mark.long
 def test_whenever_we_are_killed_the_state_is_readable_and_recent(tmp_path: Path) -> None:
     """The child saves on and on and tells the number of each state that is safe; we kill it anywhere."""
     path, rng = tmp_path / "state", Random(1)

@@ -68,6 +68,7 @@ def test_a_machine_that_dies_underway_is_a_failure_with_its_last_words() -> None
         boot(["/bin/sh", "-c", "echo out of memory; exit 0"])
 
 
+@pytest.mark.long
 def test_the_luggage_has_an_interpreter_its_environment_and_the_code(tmp_path: Path) -> None:
     pack(lane.REPOSITORY, tmp_path / "luggage.tar")
     with tarfile.open(tmp_path / "luggage.tar") as packed:

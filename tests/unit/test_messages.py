@@ -64,6 +64,7 @@ def test_what_is_encoded_comes_back(message: messages.Message) -> None:
     assert decode(encode(message)) == message
 
 
+@pytest.mark.long
 @given(st.lists(introductions, max_size=40))
 def test_batches_lose_nothing_and_fit_a_datagram(items: list[Introduction]) -> None:
     sent = list(batches(items, Introduce))

@@ -88,6 +88,7 @@ def test_further_beacons_move_nothing() -> None:
     assert on_cable(cable, a, b)
 
 
+@pytest.mark.long
 def test_a_lan_without_wireguard_is_left_at_once_and_tried_ever_more_seldom() -> None:
     world = formed(0.025)
     a, b = pair(world)

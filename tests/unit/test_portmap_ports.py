@@ -129,6 +129,7 @@ def test_only_the_router_is_heard(router: socket.socket) -> None:
     assert not loop.selector.get_map()
 
 
+@pytest.mark.long
 def test_a_flood_is_listened_to_for_a_hundred_datagrams_a_second(router: socket.socket) -> None:
     loop, heard = Loop(), list[float]()
     toward = Sockets(loop.selector, LO, lambda _, now: heard.append(now), nothing, nothing)
@@ -263,6 +264,7 @@ def test_a_second_nat_is_told(served: Served) -> None:
     assert "100.64.1.1 is not public" in (served.ports.state() or "")
 
 
+@pytest.mark.long
 def test_lines_about_trouble_are_few_whatever_a_router_finds_to_say(
     served: Served, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -208,6 +208,7 @@ def test_a_changing_nat_reaches_a_public_node() -> None:
     assert world.run(20, until=world.connected) <= 3.0
 
 
+@pytest.mark.long
 def test_twenty_percent_loss_neither_stops_the_mesh_nor_cries_wolf() -> None:
     late = 0
     for seed in range(20):
