@@ -14,7 +14,7 @@ from types import FrameType
 
 import pytest
 
-from wgautomesh.values import Device, Endpoint, Peer
+from wgautomesh.values import Device, Endpoint, Key, Member, Peer, network_of
 from wgautomesh.wireguard import netlink
 from wgautomesh.wireguard.kernel import KernelWireGuard
 from wgautomesh.wireguard.netlink import attribute, message, messages
@@ -62,6 +62,7 @@ def wireguard(monkeypatch: pytest.MonkeyPatch) -> KernelWireGuard:
     monkeypatch.setattr("socket.socket", lambda *_: recorded)
     netlink._decode_allowed_ips.cache_clear()
     netlink._decode_endpoint.cache_clear()
+    network_of.cache_clear()
     return KernelWireGuard("wglarge0")
 
 
@@ -98,6 +99,12 @@ def test_all_of_three_thousand_peers_are_read_with_all_they_have(wireguard: Kern
             20,
             (address, *further),
         )
+
+
+def test_what_the_device_and_a_member_have_in_common_is_kept_once(wireguard: KernelWireGuard) -> None:
+    peers = wireguard.read().peers.values()
+    members = (Member(Key(bytes(32)), IPv4Address("10.77.16.1") + number) for number in range(COUNT))
+    assert all(peer.allowed_ips[0] is member.networks[0] for peer, member in zip(peers, members, strict=True))
 
 
 def test_a_peer_costs_so_many_calls_and_half_of_them_when_nothing_of_it_changed(

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv6Address
 from socket import AF_INET, AF_INET6
 from struct import Struct, error
 
-from ..values import KEY_SIZE, Device, Endpoint, IPNetwork, Key, Peer
+from ..values import KEY_SIZE, Device, Endpoint, IPNetwork, Key, Peer, network_of
 from .changes import Change
 
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP = 0x01, 0x04, 0x300
@@ -198,10 +198,8 @@ def _decode_allowed_ip(raw: bytes, at: int, end: int) -> IPNetwork:
         elif kind == _ALLOWED_MASK:
             (mask,) = _exactly(1, raw[start:stop])
     # The family attribute says nothing that the length of the address does not.
-    if len(address) == 4 and 0 <= mask <= 32:
-        return IPv4Network((address, mask), strict=False)
-    if len(address) == 16 and 0 <= mask <= 128:
-        return IPv6Network((address, mask), strict=False)
+    if len(address) in (4, 16) and 0 <= mask <= 8 * len(address):
+        return network_of(address, mask)
     raise ValueError("an allowed IP of the wrong size")
 
 
