@@ -176,7 +176,7 @@ def pictures(figures: Mapping[int, Figures]) -> list[Picture]:
         of("Dead path noticed, p99", "s", "dead p99"),
         of("Gossip at rest", "B/s a node", "gossip B/s", 1000.0),
         of("Probes at rest", "1/s a node", "probes/s", PROBES),
-        of("CPU at rest, simulator included", "% of a core", "cpu %", 1.0),
+        of("CPU at rest with simulator", "%", "cpu %", 1.0),
     ]
 
 
