@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 LOOK_SPACING = 0.05  # s between two reads of the device, on average
 LOOK_BURST = 4  # reads that may follow each other at once: shots must leave the moment news comes
-LOOK_SHARE = 20  # times as long as a read took, the next one waits: reading never takes over 5 % of the time
+LOOK_SHARE = 20  # times as long as a read had the processor, the next one waits: that is 5 % of it at most
 RETRY = 1.0  # s between attempts to open what is not there yet
 SIOCGIFFLAGS, IFF_UP = 0x8913, 0x1  # linux/sockios.h, linux/if.h
 
@@ -73,13 +73,13 @@ class Interface:
         if self._wireguard is None or at < self._look_due:
             return None
         self._look_due = float("inf")
-        began = time.monotonic()
+        began = time.thread_time()  # on a busy machine a read may wait for a second, and cost a millisecond
         try:
             device = self._wireguard.read()
         except OSError as error:
             self._trouble("reading", error, at)
             return None
-        spacing = max(LOOK_SPACING, LOOK_SHARE * (time.monotonic() - began))
+        spacing = max(LOOK_SPACING, LOOK_SHARE * (time.thread_time() - began))
         self._budget = max(self._budget, at) + spacing
         self._look_allowed = self._budget - (LOOK_BURST - 1) * spacing
         self._permitted = True
