@@ -27,6 +27,7 @@ BACKOFF_JITTER = 0.2  # as a share of the pause
 QUIET_ROUNDS = 3  # after so many, some NAT may have our early packets in its table, and remap us
 QUIET = 40.0  # s of silence; Linux forgets such an entry after 30 s without a packet
 QUIET_ENOUGH = 33.0  # s of silence after which an introduction may end it
+NO_RESTARTS: dict[Key | None, int] = {}  # one for all links, never written to
 
 
 class Attempt:
@@ -61,12 +62,12 @@ class Attempt:
         self._rng = rng
         self._turn_began = self._turn_ends = 0.0
         self.last_shot = float("-inf")
-        self._queue: list[Candidate] = []
-        self._restarts: dict[Key | None, int] = {}  # of this round, by source
+        self._queue: tuple[Candidate, ...] = ()
+        self._restarts = NO_RESTARTS  # of this round, by source
 
     def begin_round(self, candidates: Sequence[Candidate], now: float, wait: float = 0.0) -> None:
         """Start over with these, best first, `wait` seconds from now."""
-        self._queue = list(candidates)
+        self._queue = tuple(candidates)
         self.quiet_since = None
         self._next_turn(now + wait)
         self.next_shot = max(now + wait, self.last_shot + MIN_SPACING)
@@ -74,7 +75,7 @@ class Attempt:
     def succeeded(self) -> None:
         """The member is reached: the next campaign begins like the first."""
         self.rounds = 0
-        self._restarts.clear()
+        self._restarts = NO_RESTARTS
 
     def reset(self) -> None:
         """Something new is known: the pauses begin small again."""
@@ -88,12 +89,13 @@ class Attempt:
 
     def queue(self, candidates: Sequence[Candidate]) -> None:
         """Other candidates for the rest of the round; whose turn it is goes on."""
-        self._queue = list(candidates)
+        self._queue = tuple(candidates)
         self._shorten()
 
     def may_restart(self, source: Key | None) -> bool:
         """Whether news from this source may begin the round anew; else it waits for its turn."""
         count = self._restarts.get(source, 0) + 1
+        self._restarts = self._restarts or {}
         self._restarts[source] = count
         return count <= RESTARTS
 
@@ -107,7 +109,7 @@ class Attempt:
             all(each.endpoint != candidate.endpoint for each in self._queue)
             and len(self._queue) < MAX_CANDIDATES
         ):
-            self._queue.append(candidate)
+            self._queue += (candidate,)
             self._shorten()
 
     def turn_is_over(self, now: float) -> bool:
@@ -153,7 +155,7 @@ class Attempt:
 
     def rest(self, now: float) -> None:
         """A round failed: pause, longer each time."""
-        self._restarts.clear()
+        self._restarts = NO_RESTARTS
         pause = BACKOFF[min(self.rounds, len(BACKOFF) - 1)]
         self.rounds += 1
         self.target = None
@@ -161,7 +163,7 @@ class Attempt:
 
     def be_quiet(self, now: float) -> None:
         """Say nothing at all for so long that every NAT on the way forgets us."""
-        self._restarts.clear()
+        self._restarts = NO_RESTARTS
         self.rounds += 1
         self.target = None
         self.quiet_since = now
@@ -173,7 +175,8 @@ class Attempt:
             self._turn_ends = min(self._turn_ends, self._turn_began + max(TURN, TURN_RTTS * self.target.rtt))
 
     def _next_turn(self, starts: float) -> None:
-        self.target = self._queue.pop(0) if self._queue else None
+        self.target = self._queue[0] if self._queue else None
+        self._queue = self._queue[1:]
         rtt = self.target.rtt if self.target else 0.0
         self.shots = 0
         self.next_shot = max(starts, self.last_shot + MIN_SPACING)

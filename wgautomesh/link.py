@@ -204,7 +204,7 @@ class Link:
         self.home: Endpoint | None = None  # where the member last answered
         self.hint: Candidate | None = None  # where the member is said to be now, if the doubt is confirmed
         self.strayed = False  # the endpoint in use is a hint, not where the member last answered
-        self.in_place: list[Candidate] = []  # what is still to be tried without touching the session
+        self.in_place: tuple[Candidate, ...] = ()  # what is still to be tried without touching the session
 
         self.endpoint: Endpoint | None = None  # WireGuard's, as last read
         self.handshake = 0  # WireGuard's value, as last read; 0 after a re-add of ours
@@ -233,7 +233,7 @@ class Link:
         self.told, self.agent, self.agentless_probes = False, True, 0
         self.misses, self.first_unanswered, self.hint = 0, None, None
         self.hands_off_until, self.hands_off_before = None, False
-        self.in_place = []
+        self.in_place = ()
         self.probes.clear()
 
     def happened(self, event: Event, now: float) -> bool:

@@ -399,7 +399,7 @@ class Mesh:
         link.told, link.complaint = True, ""
         link.attempt.succeeded()
         link.introduced = False
-        link.in_place = []
+        link.in_place = ()
         link.hands_off_until = None
         link.hands_off_before = False
         how = origin.learned_from if origin else "its own handshake"

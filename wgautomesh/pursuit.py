@@ -130,7 +130,7 @@ class Pursuit:
                 self._doubt(link, candidate, now)
         elif link.state is State.SILENT:
             rest = (each for each in link.in_place if each.endpoint != candidate.endpoint)
-            link.in_place = [candidate, *rest][:MAX_CANDIDATES]  # each has its turn when the last one is over
+            link.in_place = (candidate, *rest)[:MAX_CANDIDATES]  # each has its turn when the last one is over
         elif link.hands_off_until is None and not (known and attempt.is_quiet(now)):
             if candidate.kind is Kind.OBSERVED and self._is_vain(link):
                 if attempt.target or not self._vain_answers.allows(now):
@@ -277,7 +277,7 @@ class Pursuit:
         quiet = now - (link.first_unanswered or now)
         self._say(Level.WARNING, link, f"silent: no answer for {quiet:.0f} s at {link.endpoint}")
         order = self.order(link)
-        link.in_place = sorted(order, key=lambda each: each.endpoint == link.endpoint)
+        link.in_place = tuple(sorted(order, key=lambda each: each.endpoint == link.endpoint))
         self._gossip.forget(link.member.key)
         self._gossip.seek(link.member.key, now)
         self._try_in_place(link, now)
@@ -403,7 +403,7 @@ class Pursuit:
     def _try_in_place(self, link: Link, now: float) -> None:
         """One endpoint after the other under the session as it is: keys survive a change of path."""
         if link.in_place and now - link.since < IN_PLACE_TIME:
-            endpoint = link.in_place.pop(0).endpoint
+            endpoint, link.in_place = link.in_place[0].endpoint, link.in_place[1:]
             self._out.append(Change(link.member.key, endpoint=endpoint))
             self.hello(link, now)
             self._schedule(link, now + IN_PLACE_TURN)
