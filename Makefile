@@ -45,10 +45,10 @@ fuzz: $(VENV)/ready  ## search each reader of foreign bytes for a minute (Python
 bench: .venv/tools $(VENV)/ready  ## how fast, how big: a table and bench.json (root)
 	@$(PYTHON) -m tests.lab.bench
 
-bench-scale: $(VENV)/ready  ## what meshes of 10 to 1,000 simulated members cost: docs/scale.md and its pictures (half an hour)
+bench-scale: $(VENV)/ready  ## what meshes of 10 to 1,000 simulated members cost: docs/scale.md and its pictures (six minutes)
 	@$(PYTHON) -m tests.scale.bench
 
-bench-scenarios: .venv/tools $(VENV)/ready  ## every scenario ten times, meshes of 5, 16, 48 (root, half an hour)
+bench-scenarios: .venv/tools $(VENV)/ready  ## every scenario ten times, meshes of 5, 16, 48 (root, ten minutes)
 	@$(PYTHON) -m tests.lab.bench_scenarios
 
 clean:  ## remove what runs and tests left behind

@@ -1,6 +1,6 @@
 """`make bench-scenarios`: how fast each scenario heals, and what an agent costs in meshes of 5, 16 and 48.
 
-A table, and bench-scenarios.json. Takes about half an hour.
+A table, and bench-scenarios.json. Takes ten minutes.
 """
 
 from __future__ import annotations
