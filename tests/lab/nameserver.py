@@ -87,7 +87,9 @@ class NameServer:
         self._ns.nft(SILENCE)
 
     def speak_again(self) -> None:
-        self._ns.nft("delete table inet silence")
+        # The chain stays: when one is unhooked, the kernel drops all packets that programs of the namespace
+        # hold, so also those on their way on the trunk (nf_queue_nf_hook_drop, net/netfilter/core.c).
+        self._ns.nft("flush table inet silence")
 
     def _write(self) -> None:
         self._serial += 1
