@@ -7,6 +7,7 @@ drivers/net/wireguard/timers.c; tests/lab and tests/kernel show the same on real
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -70,7 +71,7 @@ class Session:
         self.due = NEVER  # when the one timer of this session is set for
 
 
-class Interface:
+class Interface(ABC):
     """A node's WireGuard. `deliver` is what a subclass does with the payloads that come out of it."""
 
     def __init__(self, world: World, site: Site, lan_ip: IPAddress, member: Member, port: int) -> None:
@@ -79,8 +80,8 @@ class Interface:
         self.peers: dict[Key, Session] = {}
         self._outside = Endpoint(site.public, port)
 
-    def deliver(self, sender: Key, payload: object) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def deliver(self, sender: Key, payload: object) -> None: ...
 
     def outside(self) -> Endpoint:
         """Where packets come from when no NAT is between."""

@@ -8,6 +8,7 @@ import logging
 import multiprocessing
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -99,6 +100,36 @@ def test_an_interface_that_is_gone_is_waited_for(
     assert lost == [1.0] and "waiting" in caplog.text
     broken.code = 0
     assert held.turn(2.0)
+
+
+def waits(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def works(seconds: float) -> None:
+    began = time.thread_time()
+    while time.thread_time() - began < seconds:
+        pass
+
+
+@pytest.mark.parametrize(("takes", "least", "most"), [(waits, 0.0, 2.0), (works, 6.0, float("inf"))])
+def test_reads_are_rare_when_they_cost_much_but_not_when_the_machine_is_busy(
+    broken: Broken, takes: Callable[[float], None], least: float, most: float
+) -> None:
+    """Of 20 reads, the time in which the last may begin; each takes 20 ms."""
+    read = broken.read
+
+    def slowly() -> Device:
+        takes(0.02)
+        return read()
+
+    broken.read = slowly  # type: ignore[method-assign]
+    held, now = Interface("wg0", lambda at: None), 0.0
+    for _ in range(20):
+        held.look(now)
+        now = max(now, held.next_due())
+        assert held.turn(now)
+    assert least <= now <= most
 
 
 def test_without_rights_from_the_start_there_is_no_point_in_waiting(broken: Broken) -> None:
