@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,7 @@ from typing import IO
 NETNS = Path("/run/netns")
 UAPI = Path("/var/run/wireguard")  # wireguard-go's sockets: one directory for all namespaces
 KILL_TIME = 5.0  # s until a killed process must be gone
+FORK_TIME = 0.2  # s between a process's birth and the command it becomes, on a busy machine
 
 _NAMESPACE = re.compile(r"wgam-(?P<pid>\d+)-\d+-.+\Z")
 _FOLDER = re.compile(r"wgam-(?P<pid>\d+)-\d+-")
@@ -127,25 +128,52 @@ class Namespace:
 
 
 def sweep() -> list[str]:
-    """Remove what runs that no longer live left behind (a SIGKILL spares nobody); what was removed."""
-    removed = []
+    """Remove what runs that no longer live left behind (a SIGKILL spares nobody); what was removed.
+
+    A killed run's last command lives on and makes its namespace later. Between its fork and its exec nothing
+    tells it from others: hence the second look, some time after the first.
+    """
+    removed: list[str] = []
+    deadline = time.monotonic() + KILL_TIME
+    while (
+        found := [*_end_commands_of_the_dead(), *_remove_things_of_the_dead()]
+    ) and time.monotonic() < deadline:
+        removed += found
+        time.sleep(FORK_TIME)
+    return removed
+
+
+def _end_commands_of_the_dead() -> Iterator[str]:
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it ended as we looked
+            program, *words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            marks = filter(None, map(_NAMESPACE.match, words))
+            if program == "ip" and any(_is_dead(mark) for mark in marks):
+                os.kill(int(process.name), signal.SIGKILL)
+                yield f"command {program} {' '.join(words)}"
+
+
+def _remove_things_of_the_dead() -> Iterator[str]:
     for path in _of_the_dead(NETNS, _NAMESPACE):
         Namespace(path.name).remove()
-        removed.append(f"namespace {path.name}")
+        yield f"namespace {path.name}"
     for path in _of_the_dead(UAPI, _INTERFACE):
         path.unlink(missing_ok=True)
-        removed.append(f"socket {path}")
+        yield f"socket {path}"
     for path in _of_the_dead(Path(tempfile.gettempdir()), _FOLDER):
         shutil.rmtree(path, ignore_errors=True)
-        removed.append(f"folder {path}")
-    return removed
+        yield f"folder {path}"
 
 
 def _of_the_dead(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
     if not folder.is_dir():
         return []
     ours = [(path, pattern.match(path.name)) for path in folder.iterdir()]
-    return sorted(path for path, found in ours if found and not Path("/proc", found["pid"]).exists())
+    return sorted(path for path, mark in ours if mark and _is_dead(mark))
+
+
+def _is_dead(mark: re.Match[str]) -> bool:
+    return not Path("/proc", mark["pid"]).exists()
 
 
 if __name__ == "__main__":

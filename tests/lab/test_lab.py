@@ -191,6 +191,17 @@ def test_an_interrupted_run_leaves_nothing_behind(number: signal.Signals, after:
     assert not _processes_with(f"wg{demo.pid}-")
 
 
+def test_a_dead_run_s_last_command_is_ended_before_it_makes_more() -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    words = ["ip", "-batch", "-", f"wgam-{dead.pid}-0-x"]  # works for as long as its input is open
+    with subprocess.Popen(words, stdin=subprocess.PIPE) as last:
+        while b"wgam" not in Path(f"/proc/{last.pid}/cmdline").read_bytes():
+            time.sleep(0.01)
+        sweep()
+        assert last.wait(5) == -signal.SIGKILL
+
+
 def _processes_with(text: str) -> list[str]:
     """Command lines of live processes that mention `text`."""
     found = []
