@@ -131,21 +131,21 @@ _RANK = {
 
 
 class Candidates:
-    """The candidates of one member, by endpoint."""
+    """The candidates of one member, each endpoint once."""
 
-    __slots__ = ("_by_endpoint",)
+    __slots__ = ("_all",)
 
     def __init__(self) -> None:
-        self._by_endpoint: dict[Endpoint, Candidate] = {}
+        self._all: tuple[Candidate, ...] = ()  # few; a dict would take 160 bytes of each link
 
     def __iter__(self) -> Iterator[Candidate]:
-        return iter(self._by_endpoint.values())
+        return iter(self._all)
 
     def __len__(self) -> int:
-        return len(self._by_endpoint)
+        return len(self._all)
 
     def get(self, endpoint: Endpoint) -> Candidate | None:
-        return self._by_endpoint.get(endpoint)
+        return next((each for each in self._all if each.endpoint == endpoint), None)
 
     def scoped(self, endpoint: Endpoint | None) -> Endpoint | None:
         """The endpoint as WireGuard shows it, with the scope we know: wireguard-go loses it."""
@@ -156,7 +156,7 @@ class Candidates:
 
     def offer(self, new: Candidate) -> bool:
         """Take in a hint; whether it is news: an endpoint not known before, or now known to be better."""
-        old = self._by_endpoint.get(new.endpoint)
+        old = self.get(new.endpoint)
         if old is not None:
             return self._merge(old, new)
         alike = (each for each in self if each.source == new.source and each.kind == new.kind)
@@ -166,33 +166,32 @@ class Candidates:
             oldest = min(peers, key=lambda each: each.confirmed)
             if oldest.confirmed > new.confirmed:
                 return False
-            del self._by_endpoint[oldest.endpoint]
+            self._replace(oldest)
         elif len(self) >= MAX_CANDIDATES and not self._evict(new):
             return False
-        self._by_endpoint[new.endpoint] = new
+        self._all += (new,)
         return True
 
     def withdraw(self, mapped: Iterable[Endpoint]) -> None:
         """Only these are mapped now. What was before is closed, and news if it should be opened again."""
         mapped = set(mapped)
         for each in [each for each in self if each.kind is Kind.MAPPED and each.endpoint not in mapped]:
-            if each.answered:
-                self._by_endpoint[each.endpoint] = replace(each, kind=Kind.OBSERVED)
-            else:
-                del self._by_endpoint[each.endpoint]
+            self._replace(each, *([replace(each, kind=Kind.OBSERVED)] if each.answered else []))
 
-    def confirm(self, endpoint: Endpoint, now: float) -> Candidate:
+    def confirm(self, endpoint: Endpoint, now: float) -> None:
         """The member answers at this endpoint: the best knowledge there is."""
-        old = self._by_endpoint.get(endpoint) or Candidate(endpoint, Kind.OBSERVED, now)
-        if endpoint not in self._by_endpoint and len(self) >= MAX_CANDIDATES:
-            worst = min(self, key=lambda each: (each.answered, each.source is None, each.confirmed))
-            del self._by_endpoint[worst.endpoint]
-        proved = replace(old, confirmed=now, answered=True)
-        self._by_endpoint[endpoint] = proved
-        return proved
+        old = self.get(endpoint)
+        proved = replace(old or Candidate(endpoint, Kind.OBSERVED, now), confirmed=now, answered=True)
+        if old:
+            self._replace(old, proved)
+            return
+        if len(self) >= MAX_CANDIDATES:
+            self._replace(min(self, key=lambda each: (each.answered, each.source is None, each.confirmed)))
+        self._all += (proved,)
 
     def forget(self, endpoint: Endpoint) -> None:
-        self._by_endpoint.pop(endpoint, None)
+        if known := self.get(endpoint):
+            self._replace(known)
 
     def ordered(self, own_public: Collection[IPAddress], theirs: Collection[IPAddress]) -> list[Candidate]:
         """What to try, best first.
@@ -230,7 +229,7 @@ class Candidates:
         kind, source = (new.kind, new.source) if better else (old.kind, old.source)
         if old.kind is Kind.RESTORED:
             kind = new.kind  # somebody confirms it; it stays ours, so that none who repeats it can replace it
-        self._by_endpoint[new.endpoint] = Candidate(
+        merged = Candidate(
             endpoint=new.endpoint,
             kind=kind,
             source=source,
@@ -238,6 +237,7 @@ class Candidates:
             rtt=new.rtt or old.rtt,
             answered=old.answered or new.answered,
         )
+        self._replace(old, merged)
         return better
 
     def _evict(self, new: Candidate) -> bool:
@@ -247,5 +247,9 @@ class Candidates:
         oldest = min(hearsay, key=lambda each: each.confirmed)
         if new.source is not None and oldest.confirmed > new.confirmed:
             return False
-        del self._by_endpoint[oldest.endpoint]
+        self._replace(oldest)
         return True
+
+    def _replace(self, old: Candidate, *new: Candidate) -> None:
+        place = self._all.index(old)
+        self._all = (*self._all[:place], *new, *self._all[place + 1 :])

@@ -98,10 +98,10 @@ class Gossip:
         missing = self._roll.some(
             keys_asked(self._roll.count(*UP), len(self._links)),
             self._rng,
-            lambda key: key != link.member.key and self._is_missing(self._links[key], now),
+            lambda other: other is not link and self._is_missing(other, now),
             *down,
         )
-        for message in batches(missing, Seek):
+        for message in batches([other.member.key for other in missing], Seek):
             self._send(link, message)
 
     def seek(self, key: Key, now: float, *, asked: int = ASKED) -> None:
@@ -276,10 +276,10 @@ class Gossip:
     def _some(self, count: int, without: Collection[Key] = (), *, mixed: bool = False) -> list[Link]:
         """Connected members to talk to, at random if there are more."""
 
-        def listens(key: Key) -> bool:
-            return self._links[key].agent and key not in without
+        def listens(link: Link) -> bool:
+            return link.agent and link.member.key not in without
 
-        return [self._links[key] for key in self._roll.some(count, self._rng, listens, *UP, mixed=mixed)]
+        return self._roll.some(count, self._rng, listens, *UP, mixed=mixed)
 
     def _send_records(self, link: Link, records: Iterable[Record]) -> None:
         for message in batches(records, Records):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .values import Endpoint
 
@@ -25,6 +25,7 @@ class Happening:
 class Tried:
     """The attempts at one endpoint; `last` in s."""
 
+    endpoint: Endpoint
     last: float
     count: int = 1
     answered: bool = False  # since the last attempt
@@ -36,8 +37,8 @@ class Journal:
     __slots__ = ("_events", "_tried")
 
     def __init__(self) -> None:
-        self._events: list[Happening] = []  # a deque would take 600 bytes, and most have little to tell
-        self._tried: dict[Endpoint, Tried] = {}
+        self._events: tuple[Happening, ...] = ()  # not lists or dicts: most have little to tell,
+        self._tried: tuple[Tried, ...] = ()  # and empty ones would take 120 bytes of each link
 
     def __iter__(self) -> Iterator[Happening]:
         """Oldest first."""
@@ -45,26 +46,24 @@ class Journal:
 
     def note(self, text: str, now: float) -> None:
         """What repeats itself, alone or in turn with one other event, is counted, not written anew."""
-        events = self._events
-        for back in (1, 2):
-            if len(events) >= back and events[-back].text == text:
-                same = events[-back]
-                del events[-back]
-                events.append(Happening(text, same.first, now, same.count + 1))
-                return
-        events.append(Happening(text, now, now))
-        del events[:-EVENTS_KEPT]
+        new, events = Happening(text, now, now), self._events
+        same = next((each for each in events[:-3:-1] if each.text == text), None)
+        if same:
+            new = Happening(text, same.first, now, same.count + 1)
+        self._events = (*(each for each in events if each is not same), new)[-EVENTS_KEPT:]
 
     def shot(self, endpoint: Endpoint, now: float) -> None:
         """An attempt at this endpoint began, or goes on."""
-        before = self._tried.pop(endpoint, None)
-        self._tried[endpoint] = Tried(now, before.count + 1 if before else 1)
-        if len(self._tried) > ENDPOINTS_KEPT:
-            del self._tried[next(iter(self._tried))]
+        before = self.tried(endpoint)
+        self._replace(before, Tried(endpoint, now, before.count + 1 if before else 1))
 
     def worked(self, endpoint: Endpoint, now: float) -> None:
-        before = self._tried.get(endpoint)
-        self._tried[endpoint] = Tried(before.last if before else now, before.count if before else 0, True)
+        before = self.tried(endpoint) or Tried(endpoint, now, 0)
+        self._replace(before, replace(before, answered=True))
 
     def tried(self, endpoint: Endpoint) -> Tried | None:
-        return self._tried.get(endpoint)
+        return next((each for each in self._tried if each.endpoint == endpoint), None)
+
+    def _replace(self, before: Tried | None, after: Tried) -> None:
+        rest = (each for each in self._tried if each is not before)
+        self._tried = (*rest, after)[-ENDPOINTS_KEPT:]

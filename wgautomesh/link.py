@@ -16,7 +16,7 @@ from .candidates import Candidate, Candidates
 from .journal import Journal
 from .messages import Nat
 from .pace import SMALL
-from .values import Endpoint, IPNetwork, Key, Member
+from .values import Endpoint, IPNetwork, Member
 
 NO_NETWORKS: frozenset[IPNetwork] = frozenset()
 NEVER = float("-inf")  # s; one object for all links
@@ -73,61 +73,63 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     (State.SILENT, Event.EXHAUSTED): State.TRYING,
     (State.SILENT, Event.LOST): State.NO_CANDIDATE,
 }
+_TEXTS = {(event, after): f"{event.value}: {after.value}" for (_, event), after in TRANSITIONS.items()}
 
 
 class Roll:
     """Which links are in which state, so that nobody needs to look through thousands for a few."""
 
     def __init__(self) -> None:
-        self._keys: dict[State, list[Key]] = {state: [] for state in State}
-        self._place: dict[Key, int] = {}  # in the list of its state
-        self._number: dict[Key, int] = {}  # in the order in which members came
+        self._links: dict[State, list[Link]] = {state: [] for state in State}
         self._came = itertools.count()
 
-    def move(self, key: Key, before: State | None, after: State | None) -> None:
-        if before:
-            keys, place = self._keys[before], self._place.pop(key)
-            last = keys.pop()
-            if last != key:  # the last one takes the place that is free now
-                keys[place] = last
-                self._place[last] = place
-        if after:
-            if before is None:
-                self._number[key] = next(self._came)
-            self._place[key] = len(self._keys[after])
-            self._keys[after].append(key)
-        else:
-            del self._number[key]
+    def enter(self, link: Link) -> None:
+        link.number = next(self._came)
+        self.join(link)
+
+    def join(self, link: Link) -> None:
+        """Put it with those of its state."""
+        links = self._links[link.state]
+        link.place = len(links)
+        links.append(link)
+
+    def leave(self, link: Link) -> None:
+        """To be called before its state changes, or when the member is no more."""
+        links = self._links[link.state]
+        last = links.pop()
+        if last is not link:  # the last one takes the place that is free now
+            links[link.place] = last
+            last.place = link.place
 
     def count(self, *states: State) -> int:
-        return sum(len(self._keys[state]) for state in states)
+        return sum(len(self._links[state]) for state in states)
 
     def some(
-        self, count: int, rng: Random, wanted: Callable[[Key], bool], *states: State, mixed: bool = False
-    ) -> list[Key]:
+        self, count: int, rng: Random, wanted: Callable[[Link], bool], *states: State, mixed: bool = False
+    ) -> list[Link]:
         """At most `count` that are wanted, at random. In a crowd only a few are looked at.
 
         If there are no more, they stand in the order in which they came, unless they are to be `mixed`.
         """
         total = self.count(*states)
         if total <= 4 * count + SMALL:
-            keys = [key for state in states for key in self._keys[state] if wanted(key)]
-            keys.sort(key=self._number.__getitem__)
-            return keys if len(keys) <= count and not mixed else rng.sample(keys, min(count, len(keys)))
-        found: list[Key] = []
+            links = [link for state in states for link in self._links[state] if wanted(link)]
+            links.sort(key=lambda link: link.number)
+            return links if len(links) <= count and not mixed else rng.sample(links, min(count, len(links)))
+        found: list[Link] = []
         for place in rng.sample(range(total), 4 * count):
-            key = self._at(place, states)
-            if wanted(key):
-                found.append(key)
+            link = self._at(place, states)
+            if wanted(link):
+                found.append(link)
                 if len(found) == count:
                     break
         return found
 
-    def _at(self, place: int, states: Sequence[State]) -> Key:
+    def _at(self, place: int, states: Sequence[State]) -> Link:
         for state in states:
-            if place < len(self._keys[state]):
-                return self._keys[state][place]
-            place -= len(self._keys[state])
+            if place < len(self._links[state]):
+                return self._links[state][place]
+            place -= len(self._links[state])
         raise IndexError(place)
 
 
@@ -165,8 +167,10 @@ class Link:
         "member",
         "misses",
         "nat",
+        "number",
         "other_secret",
         "patience",
+        "place",
         "probes",
         "resolved",
         "rtt",
@@ -184,7 +188,8 @@ class Link:
         self.low = low  # our key is the lower one
         self.state = State.NO_CANDIDATE
         self._roll = roll
-        roll.move(member.key, None, self.state)
+        self.number = self.place = 0  # the roll's
+        roll.enter(self)
         self.since = now  # when this state began
         self.down_since = now  # since when the member has not been reachable
         self.candidates = Candidates()
@@ -196,7 +201,7 @@ class Link:
         self.patience = MISSES_TO_SILENCE
         self.agent = True  # the member's agent answers; False: only its WireGuard does
         self.agentless_probes = 0
-        self.probes: dict[int, float] = {}  # unanswered: number -> sent at
+        self.probes: tuple[tuple[int, float], ...] = ()  # unanswered: number, sent at
         self.first_unanswered: float | None = None
         self.heard = NEVER  # last sealed datagram
         self.answered = NEVER  # when a probe was last answered,
@@ -231,10 +236,10 @@ class Link:
         self.happened(Event.LOST, now)
         self.observe(self.endpoint, 0, 0, now)
         self.told, self.agent, self.agentless_probes = False, True, 0
-        self.misses, self.first_unanswered, self.hint = 0, None, None
+        self.misses, self.hint = 0, None
         self.hands_off_until, self.hands_off_before = None, False
         self.in_place = ()
-        self.probes.clear()
+        self.forget_probes()
 
     def happened(self, event: Event, now: float) -> bool:
         """Take the transition for this event, if there is one; whether the state changed."""
@@ -243,9 +248,10 @@ class Link:
             return False
         if self.state in (State.CONNECTED, State.DOUBTED) and after not in (State.CONNECTED, State.DOUBTED):
             self.down_since = now
-        self._roll.move(self.member.key, self.state, after)
+        self._roll.leave(self)
         self.state, self.since = after, now
-        self.journal.note(f"{event.value}: {after.value}", now)
+        self._roll.join(self)
+        self.journal.note(_TEXTS[event, after], now)
         return True
 
     def downtime(self, now: float) -> str:
@@ -288,13 +294,14 @@ class Link:
     def probe_sent(self, number: int, now: float) -> None:
         if self.first_unanswered is None:
             self.first_unanswered = now
-        self.probes[number] = now
-        while len(self.probes) > PROBES_KEPT:
-            del self.probes[next(iter(self.probes))]
+        self.probes = (*self.probes, (number, now))[-PROBES_KEPT:]
+
+    def forget_probes(self) -> None:
+        self.probes, self.first_unanswered = (), None
 
     def probe_answered(self, number: int, now: float) -> bool:
         """Count the answer to a probe of ours; False if we never asked."""
-        sent = self.probes.pop(number, None)
+        sent = next((at for each, at in self.probes if each == number), None)
         if sent is None:
             return False
         self.agent = True
@@ -310,8 +317,7 @@ class Link:
         """Both directions work."""
         self.misses = 0
         self.patience = MISSES_TO_SILENCE
-        self.probes.clear()
-        self.first_unanswered = None
+        self.forget_probes()
         self.hint = None
         self.heard = now
 

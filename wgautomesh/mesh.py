@@ -367,7 +367,7 @@ class Mesh:
 
     def _drop(self, key: Key) -> None:
         link = self.links.pop(key)
-        self.roll.move(key, link.state, None)
+        self.roll.leave(link)
         self._timers.clear(key)
         self.standpoint.forget(key)
         self.gossip.drop(key)

@@ -132,8 +132,7 @@ class Mover:
         """No path can be taken for granted."""
         for link in self._links.values():
             if link.is_up:
-                link.probes.clear()
-                link.first_unanswered = None
+                link.forget_probes()
                 self._renew = True
                 self._pursuit.prove(link, now)
             elif link.state is State.TRYING:
@@ -259,7 +258,7 @@ class Mover:
         """In place; the probe that follows at once shows the other side where we are now."""
         self._out.append(Change(link.member.key, endpoint=endpoint))
         link.endpoint = endpoint
-        link.probes.clear()
+        link.probes = ()
         self._pursuit.hello(link, now)
         self._schedule(link, now + JUDGE_FOR)
 

@@ -201,10 +201,8 @@ class Pursuit:
         Who is asked for somebody looks at the device, and who finds us moved tells us where we are.
         """
         if self._moves.allows(now):
-            here = self._roll.some(
-                AT_ONCE, self._rng, lambda key: not self._links[key].misses, State.CONNECTED
-            )
-            self._out.extend(Send(self._links[key].member, Seek(())) for key in here)
+            here = self._roll.some(AT_ONCE, self._rng, lambda link: not link.misses, State.CONNECTED)
+            self._out.extend(Send(link.member, Seek(())) for link in here)
 
     def _patience(self, link: Link) -> float:
         """Seconds until an unanswered probe is repeated."""
@@ -362,8 +360,7 @@ class Pursuit:
             shot = link.attempt.last_shot  # with a Hello, which waited for the handshake only
             link.hands_off_until = max(now + HANDS_OFF_HELLO, min(now, shot) + patience)
             link.hands_off_before = True
-            link.probes.clear()
-            link.first_unanswered = None
+            link.forget_probes()
         asked = link.first_unanswered or now
         if now - asked > AGENTLESS_AFTER and link.answers_without_agent(now):
             self.without_agent(link, now)
@@ -409,8 +406,7 @@ class Pursuit:
             self._schedule(link, now + IN_PLACE_TURN)
             return
         link.happened(Event.EXHAUSTED, now)
-        link.probes.clear()
-        link.first_unanswered = None
+        link.forget_probes()
         link.misses = 0
         if not len(link.candidates):
             # Also clears the handshake timestamp WireGuard keeps against replays: after a clock was set

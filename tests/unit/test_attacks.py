@@ -129,7 +129,7 @@ class AnySequence(RuleBasedStateMachine):
     @rule(sender=members)
     def answers_what_was_asked(self, sender: Member) -> None:
         link = self.mesh.links.get(sender.key)
-        for number in list(link.probes)[-1:] if link else ():
+        for number, _ in link.probes[-1:] if link else ():
             self.says(sender, Answer(number, 0))
 
     @rule(sender=members, total=st.integers(0, 600), told=st.lists(link_words, max_size=20).map(tuple))
