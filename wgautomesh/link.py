@@ -16,7 +16,7 @@ from .candidates import Candidate, Candidates
 from .journal import Journal
 from .messages import Nat
 from .pace import SMALL
-from .values import Endpoint, IPNetwork, Member
+from .values import Endpoint, IPNetwork, Member, Peer
 
 NO_NETWORKS: frozenset[IPNetwork] = frozenset()
 NEVER = float("-inf")  # s; one object for all links
@@ -137,7 +137,6 @@ class Link:
     """One member's link. Times are in s on the core's clock. `roll` is kept in line with its state."""
 
     __slots__ = (
-        "_observed",
         "_roll",
         "agent",
         "agentless_probes",
@@ -218,7 +217,6 @@ class Link:
         self.hands_off_until: float | None = None  # a handshake got through: no shots until then
         self.rx_bytes = 0
         self.rx_grew = NEVER  # bytes came later than this
-        self._observed = NEVER
         self.former = NO_NETWORKS  # what was its allowed IP, and is no more
         self.blocked: str | None = None  # why this member cannot be served at all
         self.other_secret = False  # its datagrams do not open
@@ -234,7 +232,7 @@ class Link:
     def lost(self, now: float) -> None:
         """The interface vanished: nothing of the session is left."""
         self.happened(Event.LOST, now)
-        self.observe(self.endpoint, 0, 0, now)
+        self.handshake, self.handshake_changed, self.rx_bytes = 0, NEVER, 0
         self.told, self.agent, self.agentless_probes = False, True, 0
         self.misses, self.hint = 0, None
         self.hands_off_until, self.hands_off_before = None, False
@@ -279,17 +277,23 @@ class Link:
             return False
         return not self.is_up or (self.state is State.DOUBTED and self.misses >= MISSES_TO_DOUBT)
 
-    def observe(self, endpoint: Endpoint | None, handshake: int, rx_bytes: int, now: float) -> None:
-        """What WireGuard shows of the peer. Bytes are counted anew after a re-add."""
-        if handshake != self.handshake:
-            self.handshake = handshake
-            self.handshake_changed = now if handshake else NEVER
-        if rx_bytes != self.rx_bytes:
-            if rx_bytes > self.rx_bytes:
-                self.rx_grew = self._observed
-            self.rx_bytes = rx_bytes
-        self._observed = now
-        self.endpoint = endpoint
+    def is_as(self, peer: Peer) -> bool:
+        """Whether WireGuard shows nothing new: so it is with most of thousands of peers, each time."""
+        return (
+            peer.rx_bytes == self.rx_bytes
+            and peer.handshake == self.handshake
+            and peer.endpoint == self.endpoint
+        )
+
+    def observe(self, peer: Peer, now: float, *, looked: float) -> None:
+        """What WireGuard shows now, and last showed when `looked`. Bytes are counted anew after a re-add."""
+        if peer.handshake != self.handshake:
+            self.handshake = peer.handshake
+            self.handshake_changed = now if peer.handshake else NEVER
+        if peer.rx_bytes > self.rx_bytes:
+            self.rx_grew = looked
+        self.rx_bytes = peer.rx_bytes
+        self.endpoint = self.candidates.scoped(peer.endpoint)
 
     def probe_sent(self, number: int, now: float) -> None:
         if self.first_unanswered is None:

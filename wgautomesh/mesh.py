@@ -77,14 +77,14 @@ class Mesh:
 
     def device(self, device: Device, now: float) -> list[Effect]:
         """The interface as just read. Effects that make peers come before the first datagram."""
-        self._looked, self._look_asked = now, False
+        looked, self._looked, self._look_asked = self._looked, now, False
         self._herald.listening(device.listen_port, now)
         self._gate.look(device, now)
         for key, link in self.links.items():
             peer = device.peers.get(key)
-            if peer:
+            if peer and not link.is_as(peer):
                 before, shaken = link.endpoint, link.handshake
-                link.observe(link.candidates.scoped(peer.endpoint), peer.handshake, peer.rx_bytes, now)
+                link.observe(peer, now, looked=looked)
                 if link.is_up and link.endpoint and link.endpoint != before:
                     self._roamed(link, before, now)
                 if link.state is State.NO_CANDIDATE and shaken != link.handshake and not self._adopt:

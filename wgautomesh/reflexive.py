@@ -93,8 +93,8 @@ class Reflexive:
     def _alone_keeps(self, observer: tuple[Key, int]) -> bool:
         """Whether without this one nobody would see us where we last told the others we are."""
         told = self._published.get(observer[1])
-        seeing = [each for each, sighting in self._sightings.items() if sighting.endpoint == told]
-        return seeing == [observer]
+        seeing = (each for each, sighting in self._sightings.items() if sighting.endpoint == told)
+        return next(seeing, None) == observer and next(seeing, None) is None
 
     def _outside(self, version: int, own: Collection[IPAddress]) -> list[Sighting]:
         """Sightings from beyond our own LAN, where there are any: a neighbour sees our private address."""

@@ -53,7 +53,7 @@ class Session:
     )
 
     def __init__(self, peer: Peer) -> None:
-        self.peer = peer  # what only the user changes: preshared key, allowed IPs
+        self.peer = peer  # as last shown
         self.endpoint = peer.endpoint
         self.keepalive = peer.keepalive
         self.current = 0  # session number, 0 is none
@@ -69,6 +69,23 @@ class Session:
         self.owed: float | None = None  # data came, nothing went back
         self.traversed = NEVER  # any packet, either way
         self.due = NEVER  # when the one timer of this session is set for
+
+    def shown(self) -> Peer:
+        """As the user sees it; the same object for as long as nothing has changed."""
+        peer = self.peer
+        if (peer.rx_bytes, peer.handshake, peer.keepalive) != (self.rx, self.handshake, self.keepalive) or (
+            peer.endpoint is not self.endpoint
+        ):
+            self.peer = Peer(
+                peer.key,
+                self.endpoint,
+                peer.preshared_key,
+                self.keepalive,
+                peer.allowed_ips,
+                self.handshake,
+                self.rx,
+            )
+        return self.peer
 
 
 class Interface(ABC):
@@ -90,12 +107,7 @@ class Interface(ABC):
         return self._outside
 
     def device(self, name: str) -> Device:
-        peers = {}
-        for key, s in self.peers.items():
-            peer = s.peer
-            peers[key] = Peer(
-                key, s.endpoint, peer.preshared_key, s.keepalive, peer.allowed_ips, s.handshake, s.rx
-            )
+        peers = {key: session.shown() for key, session in self.peers.items()}
         return Device(name, 1, self.key, None, self.port, peers)
 
     def add(self, peer: Peer) -> None:

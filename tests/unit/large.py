@@ -8,6 +8,7 @@ import selectors
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from random import Random
@@ -54,7 +55,7 @@ def mesh_of(count: int, *, up: float = 0.9) -> tuple[Mesh, Device]:
     }
     device = Device("wg0", 1, OWN, None, 51820, peers)
     for number, link in enumerate(mesh.links.values()):
-        link.observe(peers[link.member.key].endpoint, 1, 1000, NOW)
+        link.observe(replace(peers[link.member.key], rx_bytes=1000), NOW, looked=NOW)
         if number < int(up * count):
             link.happened(Event.REACHED, NOW)
             link.rtt = number / 1e5
