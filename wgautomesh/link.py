@@ -1,7 +1,7 @@
 """How we stand with one member. Everything that changes a link's state lives in this file.
 
-The transitions are a table, and the picture in docs/ is drawn from it. A link decides nothing about
-packets: `mesh.py` and `pursuit.py` tell it what happened and act on the state it is in.
+The transitions are a table, and the picture in docs/ is drawn from it. A link decides nothing about packets:
+`pursuit.py`, `probing.py` and `dialogue.py` tell it what happened and act on the state it is in.
 """
 
 from __future__ import annotations

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 from .budget import Budget
 from .candidates import Candidate, lacks_scope
+from .choice import Choice
 from .effects import Change, Effect, Level, Look, Save, Say
 from .link import Link, State
+from .probing import Prober
 from .pursuit import Pursuit
 from .standpoint import Standpoint
 from .values import Device, Endpoint, Key
@@ -60,6 +62,8 @@ class Mover:
     def __init__(
         self,
         links: Mapping[Key, Link],
+        choice: Choice,
+        prober: Prober,
         pursuit: Pursuit,
         standpoint: Standpoint,
         schedule: Callable[[Link, float], None],
@@ -67,6 +71,8 @@ class Mover:
     ) -> None:
         self.due = float("inf")
         self._links = links
+        self._choice = choice
+        self._prober = prober
         self._pursuit = pursuit
         self._standpoint = standpoint
         self._schedule = schedule
@@ -103,7 +109,7 @@ class Mover:
             leaves = link.is_up and any(each.endpoint in (link.home, link.endpoint) for each in gone)
             for each in gone:
                 link.candidates.forget(each.endpoint)
-            others = self._pursuit.order(link) if leaves else ()
+            others = self._choice.order(link) if leaves else ()
             if leaves:
                 self._paused.pop(link.member.key, None)
                 self._moves.pop(link.member.key, None)
@@ -134,7 +140,7 @@ class Mover:
             if link.is_up:
                 link.forget_probes()
                 self._renew = True
-                self._pursuit.prove(link, now)
+                self._prober.prove(link, now)
             elif link.state is State.TRYING:
                 self._pursuit.start(link, now)
         self._out.append(Look())
@@ -151,7 +157,7 @@ class Mover:
                 self._out.append(Change(key, endpoint=move.target.endpoint))
                 if now >= move.hello:
                     move.hello = now + ASSERT_HELLO
-                    self._pursuit.hello(link, now)
+                    self._prober.hello(link, now)
             elif not move.has_asserted:
                 move.has_asserted = True
                 self._go(link, move.target.endpoint, now)
@@ -180,7 +186,7 @@ class Mover:
                 if link.is_up and link.endpoint and not lacks_scope(link.endpoint):
                     self._out.append(Change(key, endpoint=link.endpoint))
                     link.first_unanswered = None  # what left from the old address is no miss
-                    self._pursuit.prove(link, now)
+                    self._prober.prove(link, now)
         proved, self._proved = self._proved, {}
         for key, candidate in proved.items():
             strayed = self._links.get(key)
@@ -220,7 +226,7 @@ class Mover:
         elif arrived and now > move.until + JUDGE_FOR:
             self._give_up(link, move, now)
         elif arrived:
-            self._pursuit.hello(link, now)
+            self._prober.hello(link, now)
         elif answered and self._may_readd(link, move, now):
             self._pursuit.readd(link, device.peers.get(key), move.target.endpoint)
             self._begin(link, move.target, move.origin, move.old_rtt, now, TRIES)
@@ -240,7 +246,7 @@ class Mover:
             move.told = True
             self._say(link, f"moved to the LAN, {link.endpoint}, from {move.origin}")
         self._out.append(Save())
-        self._pursuit.hello(link, now)
+        self._prober.hello(link, now)
         self._schedule(link, now + JUDGE_EVERY)
 
     def _give_up(self, link: Link, move: _Move, now: float) -> None:
@@ -259,7 +265,7 @@ class Mover:
         self._out.append(Change(link.member.key, endpoint=endpoint))
         link.endpoint = endpoint
         link.probes = ()
-        self._pursuit.hello(link, now)
+        self._prober.hello(link, now)
         self._schedule(link, now + JUDGE_FOR)
 
     def _may_readd(self, link: Link, move: _Move, now: float) -> bool:

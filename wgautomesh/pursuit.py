@@ -1,4 +1,4 @@
-"""How members are reached and watched: shots at those without a session, probes to those with one.
+"""How members that have no session with us are reached: rounds of shots at what is known of them.
 
 Pure. The one rule that everything here serves: a session that lives is never touched. So every shot looks
 at the device first, a doubted link is only ever changed in place, and the peer is removed and made anew
@@ -7,7 +7,7 @@ only when nothing else is left (that alone lets WireGuard start a new handshake 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from random import Random
 
@@ -16,33 +16,13 @@ from .attempt import LOW_FIRST, QUIET_ROUNDS, REPEAT
 from .book import are_kept_apart, has_opened_port
 from .budget import Budget
 from .candidates import MAX_CANDIDATES, Candidate
-from .effects import Change, Effect, Level, Look, Readd, Resolve, Say, Send
+from .choice import Choice
+from .effects import Change, Effect, Level, Look, Readd, Resolve, Save, Say
 from .gossip import ASKED, Gossip
-from .link import (
-    MISSED_INTERVAL,
-    MISSES_TO_DOUBT,
-    MISSES_TO_SILENCE,
-    NEVER,
-    PROBE_INTERVAL,
-    UP,
-    Event,
-    Link,
-    Roll,
-    State,
-)
-from .messages import Hello, Kind, Nat, Seek
-from .pace import (
-    AT_ONCE,
-    PROBE_RATE,
-    ROUND_RATE,
-    SMALL,
-    TURN_WITHIN,
-    VAIN_RATE,
-    claim,
-    enough_misses,
-    probe_interval,
-    repeat_interval,
-)
+from .link import NEVER, Event, Link, Roll, State
+from .messages import Kind, Nat
+from .pace import AT_ONCE, ROUND_RATE, SMALL, TURN_WITHIN, VAIN_RATE
+from .probing import Prober
 from .reasons import circumstances, reason
 from .restraint import Restraint
 from .standpoint import Standpoint
@@ -52,19 +32,12 @@ RESOLVE_EVERY = 5.0  # s between two look-ups of one name, whoever makes us try
 IN_PLACE_TIME = 6.0  # s for all endpoints in place; more, and lies could keep coming
 IN_PLACE_TURN = 0.5  # s an endpoint gets without touching the session
 HIGH_WAITS = 1.0  # s by which the higher key gives the lower one precedence after a silence
-LAN_PROBE_INTERVAL = 1.0  # s between answered probes on a LAN, if the member may be reached elsewhere too
-LAN_MISSED_INTERVAL = 0.2  # s after which an unanswered one is repeated there: a LAN answers in milliseconds
-ANSWERS_REMEMBERED = 8  # of whose times the usual one is made
-MISSES_TO_LEAVE_LAN = 4  # then the other endpoints are tried, in turn with the LAN
 LAN_HIGH_WAITS = 0.2  # s; neighbours find each other in one moment, and there is no NAT that both must open
 HANDS_OFF = 1.5  # s a finished handshake is left alone though no datagram came: a shot may have undone it
 HANDS_OFF_LONG = 12.0  # s the second time, long enough for WireGuard itself to prove that no agent is there
 HANDS_OFF_HELLO = 0.5  # s between Hellos in that time
-MOVES_SPACING = 10.0  # s between two times that many are asked at once whether we moved
 SHOTS_AT_ONCE = 32  # after one look; each holds the agent up for half a millisecond on a userspace WireGuard
-AGENTLESS_FIRST = 0.1  # s; the first probe after a refusal comes after twice that
 AGENTLESS_AFTER = 3.0  # s of unanswered Hellos before we say that no agent is there
-AGENTLESS_PATIENCE = 15.0  # s without a sign of WireGuard itself, where no agent answers
 
 
 class Pursuit:
@@ -74,31 +47,30 @@ class Pursuit:
         roll: Roll,
         gossip: Gossip,
         standpoint: Standpoint,
-        refuses: Callable[[Endpoint], bool],
+        choice: Choice,
+        prober: Prober,
         schedule: Callable[[Link, float], None],
         came_up: Callable[[Link, float], None],
         rng: Random,
         out: list[Effect],
     ) -> None:
+        self.asleep = True  # until the first look at this interface: what is there may be all that is needed
         self._links = links
         self._roll = roll
         self._gossip = gossip
         self._standpoint = standpoint
-        self._refuses = refuses
+        self._choice = choice
+        self._prober = prober
         self._schedule = schedule
         self._came_up = came_up
         self._out = out
-        self._number = rng.randrange(2**32)
         self._cleared: set[Key] = set()  # links whose peer is to be made anew without an endpoint
         self._restraint = Restraint()
         self._shooting: dict[Key, None] = {}  # links with a round of shots, and some whose round has ended
-        self._proofs = Budget(1 / PROBE_RATE, AT_ONCE)
-        self._moves = Budget(MOVES_SPACING, 1)
         self._rounds = Budget(1 / ROUND_RATE, AT_ONCE)
         self._vain_rounds = Budget(1 / VAIN_RATE, 1)
         self._vain_answers = Budget(1 / VAIN_RATE, AT_ONCE)  # to introductions that others asked for
         self._rng = rng
-        self._usual = 0.0  # s that answers take, all links together
         self._aimed: dict[Key, None] = {}  # links whose shot waits for a look at the device, in order
 
     @property
@@ -111,23 +83,40 @@ class Pursuit:
             del self._shooting[next(iter(self._shooting))]
         return self._roll.count(State.DOUBTED, State.SILENT) > 0
 
-    def hello(self, link: Link, now: float) -> None:
-        self._number = (self._number + 1) % 2**32
-        link.probe_sent(self._number, now)
-        self._out.append(Send(link.member, Hello(self._number, self._gossip.book.digest, link.endpoint)))
-
     def resolve(self, link: Link, now: float) -> None:
         names = [each for each in link.member.endpoints if isinstance(each, HostPort)]
         if names and now - link.resolved >= RESOLVE_EVERY:
             link.resolved = now
             self._out.extend(Resolve(link.member.key, each.host, each.port) for each in names)
 
+    def offer(
+        self,
+        link: Link,
+        candidates: Iterable[Candidate],
+        now: float,
+        *,
+        wait: float = 0.0,
+        fresh: bool = False,
+    ) -> None:
+        """Take in hints; `fresh` ones are acted on even if known: the other side is told now, too."""
+        news, known = None, True
+        for candidate in candidates:
+            if self._choice.refuses(candidate.endpoint):
+                continue
+            is_new = link.candidates.offer(candidate)
+            if is_new or (fresh and news is None):
+                news = candidate if known else news
+                known = known and not is_new
+        if news and not link.blocked and not self.asleep:
+            self.news(link, news, now, wait=wait, known=known)
+            self._out.append(Save())
+
     def news(self, link: Link, candidate: Candidate, now: float, *, wait: float, known: bool) -> None:
         """A hint came in. `known`: the endpoint is not new, but the other side is told to shoot now."""
         attempt = link.attempt
         if link.is_up:
             if candidate.endpoint != link.endpoint:
-                self._doubt(link, candidate, now)
+                self._prober.doubt(link, candidate, now)
         elif link.state is State.SILENT:
             rest = (each for each in link.in_place if each.endpoint != candidate.endpoint)
             link.in_place = (candidate, *rest)[:MAX_CANDIDATES]  # each has its turn when the last one is over
@@ -137,7 +126,7 @@ class Pursuit:
                     return
             elif not known:
                 attempt.reset()
-            order = self.order(link)
+            order = self._choice.order(link)
             trying = link.state is State.TRYING and attempt.target is not None
             again = not known and attempt.is_trying(candidate, now)  # shots so far came too early
             if trying and order and attempt.is_trying(order[0], now) and not again:
@@ -155,7 +144,7 @@ class Pursuit:
         """Begin a round of shots, and ask others, who may know better."""
         self.resolve(link, now)
         self._gossip.seek(link.member.key, now, asked=1 if self._is_vain(link) else ASKED)
-        order = self.order(link)
+        order = self._choice.order(link)
         if order:
             if self._only_ours_is_open(link):  # ours would but undo their handshake
                 wait = max(wait, REPEAT + order[0].rtt)
@@ -166,135 +155,6 @@ class Pursuit:
             link.happened(Event.NOTHING_TO_TRY, now)
             link.attempt.rest(now)
         self._schedule(link, link.attempt.next_shot)
-
-    # -- links that are up ----------------------------------------------------------------------------
-
-    def probe(self, link: Link, now: float) -> None:
-        """A probe is due; if the last one is unanswered, that was a miss."""
-        if link.first_unanswered is not None:
-            self._missed(link, now)
-        if link.is_up:
-            self.hello(link, now)
-            self._schedule(
-                link, now + (self._patience(link) if link.agent else self.agentless_interval(link))
-            )
-
-    def answered(self, link: Link) -> None:
-        """A probe was answered. One that waited for a handshake says nothing of how long answers take."""
-        asked = link.answered - link.sample
-        if link.state is State.DOUBTED or (link.state is State.CONNECTED and asked >= link.since):
-            self._usual += (link.sample - self._usual) / ANSWERS_REMEMBERED
-
-    def interval(self, link: Link) -> float:
-        """Seconds from an answered probe to the next: few on a LAN that could be left for another path."""
-        least = LAN_PROBE_INTERVAL if link.on_lan and self._elsewhere(link) else PROBE_INTERVAL
-        return probe_interval(least, self._roll.count(*UP), self._rng)
-
-    def prove(self, link: Link, now: float) -> None:
-        """Probe the link soon: at once, unless all of a large mesh are to be proved."""
-        small = len(self._links) <= SMALL
-        self._schedule(link, now if small else claim(self._proofs, now))
-
-    def ask_where(self, now: float) -> None:
-        """Somebody sees us elsewhere than before: have others look soon whether that is so.
-
-        Who is asked for somebody looks at the device, and who finds us moved tells us where we are.
-        """
-        if self._moves.allows(now):
-            here = self._roll.some(AT_ONCE, self._rng, lambda link: not link.misses, State.CONNECTED)
-            self._out.extend(Send(link.member, Seek(())) for link in here)
-
-    def _patience(self, link: Link) -> float:
-        """Seconds until an unanswered probe is repeated."""
-        hasty = link.on_lan and not link.strayed and (link.hint or self._elsewhere(link))
-        least = LAN_MISSED_INTERVAL if hasty else MISSED_INTERVAL
-        return repeat_interval(least, self._usual, self._roll.count(State.DOUBTED), len(self._links))
-
-    def _elsewhere(self, link: Link) -> list[Candidate]:
-        """Where else than on the LAN to try; our own router's address (no hairpin) is no choice."""
-        own = self._standpoint.public()
-        near = self._standpoint.is_on_link
-        return [
-            each for each in self.order(link) if not near(each.endpoint.ip) and each.endpoint.ip not in own
-        ]
-
-    def agentless_interval(self, link: Link) -> float:
-        """Seconds until the next probe of a member without an agent: soon at first, it may be starting."""
-        link.agentless_probes += 1
-        most = probe_interval(PROBE_INTERVAL, self._roll.count(*UP), self._rng)
-        return min(most, AGENTLESS_FIRST * 2.0 ** min(link.agentless_probes, 10))
-
-    def _missed(self, link: Link, now: float) -> None:
-        link.misses += 1
-        doubted, members = self._roll.count(State.DOUBTED), len(self._links)
-        if (link.misses % 2 == 1 and (link.misses > 1 or members <= SMALL)) or not link.agent:
-            self._out.append(Look())  # received bytes, for the verdict to come
-        if not link.agent:
-            if now - (link.first_unanswered or now) > AGENTLESS_PATIENCE:
-                self._judge(link, now)
-            return
-        link.happened(Event.MISSED, now)
-        if link.misses == MISSES_TO_DOUBT:
-            self._gossip.seek(link.member.key, now)
-        if link.misses >= MISSES_TO_DOUBT:
-            if link.on_lan and not link.hint and link.misses >= MISSES_TO_LEAVE_LAN:
-                others = self._elsewhere(link)
-                link.hint = others[link.misses // 2 % len(others)] if others else None
-            self._try_hint(link)
-        if link.misses >= enough_misses(link.patience, doubted, members):
-            # What came right at the start may have waited in a buffer while we were suspended.
-            began = (link.first_unanswered or now) + MISSED_INTERVAL
-            if link.patience < MISSES_TO_SILENCE and link.rx_grew > began:
-                link.patience = MISSES_TO_SILENCE  # something lives there: no haste
-            else:
-                self._judge(link, now)
-
-    def _try_hint(self, link: Link) -> None:
-        """Try a hint in place; every other time where the member last answered, for hints may be lies."""
-        if link.hint and link.misses % 2 == 0:
-            self._change(link, link.hint.endpoint)
-            link.hint, link.strayed = None, True
-        elif link.strayed and link.home:
-            self._change(link, link.home)
-            link.strayed = False
-
-    def _change(self, link: Link, endpoint: Endpoint) -> None:
-        self._out.extend((Change(link.member.key, endpoint=endpoint), Look()))
-
-    def _judge(self, link: Link, now: float) -> None:
-        """Nobody answers: is the path dead, or only the agent?"""
-        if link.answers_without_agent(now):
-            self.without_agent(link, now)
-            link.happened(Event.ANSWERED, now)
-            if not link.told:
-                self._came_up(link, now)
-            return
-        link.happened(Event.MISSED, now)
-        link.happened(Event.SILENCE, now)
-        link.told = False
-        quiet = now - (link.first_unanswered or now)
-        self._say(Level.WARNING, link, f"silent: no answer for {quiet:.0f} s at {link.endpoint}")
-        order = self.order(link)
-        link.in_place = tuple(sorted(order, key=lambda each: each.endpoint == link.endpoint))
-        self._gossip.forget(link.member.key)
-        self._gossip.seek(link.member.key, now)
-        self._try_in_place(link, now)
-
-    def without_agent(self, link: Link, now: float) -> None:
-        """The path works, but only WireGuard answers there."""
-        if link.agent and link.is_up:
-            self._say(Level.WARNING, link, "is reachable, but no agent answers there")
-        link.agent = False
-        link.proved_alive(now)
-
-    def _doubt(self, link: Link, hint: Candidate, now: float) -> None:
-        """Somebody sees the member elsewhere. Ours may still work: prove it before anything moves."""
-        if any(each.endpoint == hint.endpoint for each in self.order(link)):
-            link.hint = hint
-        if link.first_unanswered is None:
-            self._schedule(link, now)
-
-    # -- links that are not ---------------------------------------------------------------------------
 
     def pursue(self, link: Link, now: float) -> None:
         """A link that is not up wants to act."""
@@ -344,13 +204,13 @@ class Pursuit:
             pass  # the next candidate's turn, but too soon after the last shot
         elif attempt.yields(link.rx_bytes, only_they_get_through=self._only_ours_is_open(link)):
             attempt.skip(now, link.rx_bytes)
-            self.hello(link, now)
+            self._prober.hello(link, now)
         elif attempt.target and not self._restraint.allows(attempt.target, now):
             attempt.wait(now)
         elif attempt.target:
             self.readd(link, peer, attempt.target.endpoint)
             attempt.shot(now, rx_bytes=0)
-            self.hello(link, now)
+            self._prober.hello(link, now)
         self._schedule(link, attempt.next_shot)
 
     def _keeps_hands_off(self, link: Link, now: float) -> bool:
@@ -363,7 +223,7 @@ class Pursuit:
             link.forget_probes()
         asked = link.first_unanswered or now
         if now - asked > AGENTLESS_AFTER and link.answers_without_agent(now):
-            self.without_agent(link, now)
+            self._prober.without_agent(link, now)
             if link.happened(Event.REACHED, now):
                 self._came_up(link, now)
             return True
@@ -372,7 +232,7 @@ class Pursuit:
             link.handshake_changed = NEVER
             self._shoot_there_again(link, now)
             return False
-        self.hello(link, now)
+        self._prober.hello(link, now)
         self._schedule(link, now + HANDS_OFF_HELLO)
         return True
 
@@ -380,7 +240,7 @@ class Pursuit:
         """A handshake got through both ways, and the other side's shot undid it: no path is better."""
         here = link.candidates.get(link.endpoint) if link.endpoint else None
         if here:
-            others = [each for each in self.order(link) if each.endpoint != here.endpoint]
+            others = [each for each in self._choice.order(link) if each.endpoint != here.endpoint]
             link.attempt.begin_round([here, *others], now, wait=0.0 if link.low else LOW_FIRST)
 
     def _end_round(self, link: Link, peer: Peer | None, now: float) -> None:
@@ -397,12 +257,20 @@ class Pursuit:
             link.complaint = why
             self._say(Level.WARNING, link, f"not reached: {why}")
 
+    def fell_silent(self, link: Link, now: float) -> None:
+        """Nobody answers any more: try in place what else is known, and ask who knows better."""
+        order = self._choice.order(link)
+        link.in_place = tuple(sorted(order, key=lambda each: each.endpoint == link.endpoint))
+        self._gossip.forget(link.member.key)
+        self._gossip.seek(link.member.key, now)
+        self._try_in_place(link, now)
+
     def _try_in_place(self, link: Link, now: float) -> None:
         """One endpoint after the other under the session as it is: keys survive a change of path."""
         if link.in_place and now - link.since < IN_PLACE_TIME:
             endpoint, link.in_place = link.in_place[0].endpoint, link.in_place[1:]
             self._out.append(Change(link.member.key, endpoint=endpoint))
-            self.hello(link, now)
+            self._prober.hello(link, now)
             self._schedule(link, now + IN_PLACE_TURN)
             return
         link.happened(Event.EXHAUSTED, now)
@@ -432,14 +300,6 @@ class Pursuit:
         """Whether a router lets everybody in to us, and none does to the member."""
         ours, theirs = self._gossip.book.get(self._gossip.own), self._gossip.book.get(link.member.key)
         return has_opened_port(ours) and not has_opened_port(theirs)
-
-    def order(self, link: Link) -> list[Candidate]:
-        """What is worth trying, best first."""
-        record = self._gossip.book.get(link.member.key)
-        routes = record.routes if record else ()
-        public = [route.endpoint.ip for route in routes if route.kind is Kind.OBSERVED]
-        order = link.candidates.ordered(self._standpoint.public(), public)
-        return [each for each in order if not self._refuses(each.endpoint)]
 
     def _say(self, level: Level, link: Link, text: str) -> None:
         self._out.append(Say(level, f"{link.member} {text}", link.member.key))

@@ -260,7 +260,7 @@ def _outcome(mesh: Mesh, link: Link, endpoint: Endpoint) -> str:
     target = link.attempt.target
     if link.is_up and endpoint == link.endpoint:
         return "in use"
-    if mesh.refuses(endpoint):
+    if mesh.choice.refuses(endpoint):
         return "not tried: it cannot be this member's"
     if link.state is State.TRYING and target and target.endpoint == endpoint:
         return "being tried"

@@ -8,14 +8,14 @@ from __future__ import annotations
 import sys
 
 from wgautomesh.cli import main
+from wgautomesh.dialogue import Dialogue
 from wgautomesh.link import Link
-from wgautomesh.mesh import Mesh
 from wgautomesh.messages import Message
 from wgautomesh.pursuit import Pursuit
 
 
-def wait_for_the_next_look(mesh: Mesh, link: Link, message: Message | None, now: float) -> None:
-    mesh._waiting.add(link.member.key, message)
+def wait_for_the_next_look(dialogue: Dialogue, link: Link, message: Message | None, now: float) -> None:
+    dialogue._waiting.add(link.member.key, message)
 
 
 def take_no_notice(pursuit: Pursuit, *news: object, **details: object) -> None:
@@ -23,6 +23,6 @@ def take_no_notice(pursuit: Pursuit, *news: object, **details: object) -> None:
 
 
 if __name__ == "__main__":
-    setattr(Mesh, "_handle_or_wait", wait_for_the_next_look)  # noqa: B010 - mypy knows better than to allow it
+    setattr(Dialogue, "receive", wait_for_the_next_look)  # noqa: B010 - mypy knows better than to allow it
     setattr(Pursuit, "news", take_no_notice)  # noqa: B010
     sys.exit(main())
