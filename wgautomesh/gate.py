@@ -23,7 +23,7 @@ class Gate:
         self.made = set(made)
         self.routing = Routing(())
         self._links, self._schedule, self._out = links, schedule, out
-        self._held: list[tuple[Key, tuple[IPNetwork, ...], int]] = []
+        self._held: tuple[list[Key], list[tuple[IPNetwork, ...]], list[int]] = [], [], []
         self._fits = False  # what the device held was what the members call for
 
     def members_changed(self) -> None:
@@ -31,7 +31,8 @@ class Gate:
 
     def look(self, device: Device, now: float) -> None:
         """The device was just read: bring it in line. Of thousands of peers, hardly ever one has changed."""
-        held = [(each.key, each.allowed_ips, each.keepalive) for each in device.peers.values()]
+        peers = device.peers.values()
+        held = list(device.peers), [each.allowed_ips for each in peers], [each.keepalive for each in peers]
         if self._fits and held == self._held:
             return
         self._held = held

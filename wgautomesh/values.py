@@ -28,6 +28,7 @@ IPInterface: TypeAlias = IPv4Interface | IPv6Interface  # an address with the ne
 
 Key = NewType("Key", bytes)  # a Curve25519 public key, 32 bytes
 KEY_SIZE = 32  # bytes
+NETWORKS_SHARED = 8192  # by the members and the peers read from a device; more are held twice
 
 _HOST_PORT = re.compile(r"(?:\[(?P<v6>[^\]]*)\]|(?P<host>[^:\[\]]*)):(?P<port>[0-9]{1,20})\Z")
 _HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?\Z")
@@ -142,20 +143,30 @@ class Member:
     name: str | None = None
     further: tuple[IPAddress, ...] = ()
     origin: str = "the configuration"
+    networks: tuple[IPNetwork, ...] = field(init=False, repr=False, compare=False)
+    """The allowed IPs its peer must have: the /32 or /128 of each of its addresses."""
+
+    def __post_init__(self) -> None:
+        networks = tuple(network_of(ip.packed, ip.max_prefixlen) for ip in (self.address, *self.further))
+        object.__setattr__(self, "networks", networks)
 
     def __str__(self) -> str:
         return f"{self.name or key_text(self.key)[:10] + '…'} ({self.address})"
 
-    @property
-    def networks(self) -> tuple[IPNetwork, ...]:
-        """The allowed IPs its peer must have: the /32 or /128 of each of its addresses."""
-        return tuple(network_of(ip.packed, ip.max_prefixlen) for ip in (self.address, *self.further))
+
+_networks: dict[bytes, IPNetwork] = {}  # lru_cache would take 100 bytes more of each
 
 
-@lru_cache(maxsize=4096)  # asked for with every look at the device
 def network_of(address: bytes, length: int) -> IPNetwork:
     """The network of a packed address, the same object each time: one takes 400 bytes."""
-    return (IPv4Network if len(address) == 4 else IPv6Network)((address, length), strict=False)
+    key = b"%b/%d" % (address, length)
+    network = _networks.get(key)
+    if network is None:
+        if len(_networks) >= NETWORKS_SHARED:
+            _networks.clear()
+        network = (IPv4Network if len(address) == 4 else IPv6Network)((address, length), strict=False)
+        _networks[key] = network
+    return network
 
 
 @dataclass(frozen=True, slots=True)

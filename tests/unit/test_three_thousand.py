@@ -14,7 +14,7 @@ from types import FrameType
 
 import pytest
 
-from wgautomesh.values import Device, Endpoint, Key, Member, Peer, network_of
+from wgautomesh.values import Device, Endpoint, Key, Member, Peer
 from wgautomesh.wireguard import netlink
 from wgautomesh.wireguard.kernel import KernelWireGuard
 from wgautomesh.wireguard.netlink import attribute, message, messages
@@ -62,7 +62,6 @@ def wireguard(monkeypatch: pytest.MonkeyPatch) -> KernelWireGuard:
     monkeypatch.setattr("socket.socket", lambda *_: recorded)
     netlink._decode_allowed_ips.cache_clear()
     netlink._decode_endpoint.cache_clear()
-    network_of.cache_clear()
     return KernelWireGuard("wglarge0")
 
 
