@@ -12,7 +12,7 @@ from enum import Enum
 from random import Random
 
 from .attempt import Attempt
-from .candidates import Candidate, Candidates
+from .candidates import Candidate, Candidates, lacks_scope
 from .journal import Journal
 from .messages import Nat
 from .pace import SMALL
@@ -278,11 +278,16 @@ class Link:
         return not self.is_up or (self.state is State.DOUBTED and self.misses >= MISSES_TO_DOUBT)
 
     def is_as(self, peer: Peer) -> bool:
-        """Whether WireGuard shows nothing new: so it is with most of thousands of peers, each time."""
+        """Whether WireGuard shows nothing new: so it is with most of thousands of peers, each time.
+
+        An endpoint without its scope is always news: the scope may be known by now.
+        """
+        endpoint = peer.endpoint
         return (
             peer.rx_bytes == self.rx_bytes
             and peer.handshake == self.handshake
-            and peer.endpoint == self.endpoint
+            and endpoint == self.endpoint
+            and not (endpoint and lacks_scope(endpoint))
         )
 
     def observe(self, peer: Peer, now: float, *, looked: float) -> None:

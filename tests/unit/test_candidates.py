@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Interface, IPv6Interface, ip_address
+from random import Random
 
 import pytest
 
 from wgautomesh.candidates import MAX_CANDIDATES, MAX_PER_SOURCE, Candidate, Candidates, refusal
+from wgautomesh.mesh import Mesh, Past
 from wgautomesh.messages import Kind
-from wgautomesh.values import Endpoint, Key, parse_endpoint
+from wgautomesh.values import Device, Endpoint, Key, Member, Peer, parse_endpoint
 
 ALICE, BOB = Key(b"a" * 32), Key(b"b" * 32)
 OWN = (IPv4Interface("192.168.1.5/24"), IPv4Interface("44.128.1.1/24"))
@@ -63,6 +65,17 @@ def test_a_scope_that_wireguard_lost_is_put_back() -> None:
     assert candidates.scoped(at("[fe80::1]:51820")) == at("[fe80::1%3]:51820")
     assert candidates.scoped(at("[fe80::1]:51821")) == at("[fe80::1]:51821")
     assert candidates.scoped(at("44.128.2.1:51820")) == at("44.128.2.1:51820")
+
+
+def test_it_is_put_back_once_it_is_known_though_wireguard_shows_nothing_new() -> None:
+    member, own = Member(Key(b"m" * 32), ip_address("10.14.0.1")), Key(b"o" * 32)
+    mesh = Mesh(own, [member], rng=Random(1), now=0.0, past=Past())
+    peer = Peer(member.key, at("[fe80::1]:51820"), None, 20, member.networks)
+    device = Device("wg0", 1, own, None, 51820, {member.key: peer})
+    mesh.device(device, 1.0)
+    mesh.found_on_lan(member.key, at("[fe80::1%3]:51820"), 2.0)
+    mesh.device(device, 3.0)
+    assert mesh.links[member.key].endpoint == at("[fe80::1%3]:51820")
 
 
 def test_a_liar_cannot_crowd_out_what_others_say() -> None:
