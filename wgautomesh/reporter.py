@@ -81,7 +81,7 @@ class Reporter:
 
             listener = metrics.listen(at)
         except ImportError:
-            log.error("metrics_listen: prometheus-client is missing: pip install wgautomesh[metrics]")
+            log.error("metrics_listen: prometheus-client is missing: pip install prometheus-client")
             return
         except OSError as error:
             log.error("metrics_listen: cannot listen at %s: %s", at, error.strerror)

@@ -188,7 +188,7 @@ def test_an_interrupted_run_leaves_nothing_behind(number: signal.Signals, after:
         assert left_of(demo.pid)  # nobody can tidy up then: the next run does
         sweep()
     assert not left_of(demo.pid)
-    assert not _processes_with(f"wg{demo.pid}-")
+    assert not [*_processes_with(f"wg{demo.pid}-"), *_processes_with(f"wgam-{demo.pid}-")]
 
 
 def test_a_dead_run_s_last_command_is_ended_before_it_makes_more() -> None:

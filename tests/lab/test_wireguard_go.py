@@ -271,6 +271,28 @@ def test_a_greeting_rides_the_handshake_and_its_answer_comes_back(
     assert abs(seen.handshake / 1e9 - time.time()) < 60
 
 
+def test_what_comes_by_another_way_is_not_heard_though_it_bears_a_members_addresses(
+    pair: tuple[Node, Node],
+) -> None:
+    alice, bob = pair
+    run(f"ip -n {bob.namespace} route add {alice.v4}/32 via {alice.outer.ip} dev eth0")
+    for device in ("all", "eth0"):
+        run(f"ip netns exec {alice.namespace} sysctl -qw net.ipv4.conf.{device}.rp_filter=0")
+    with inside(alice.namespace):
+        everything = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        everything.bind((str(alice.v4), PORT + 1))
+        everything.settimeout(5)
+    with inside(bob.namespace):
+        stranger = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        stranger.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
+        stranger.bind((str(bob.v4), PORT))
+    with everything, stranger, closing(tunnel_of(alice, alice.v4)) as tunnel:
+        for port in (PORT, PORT + 1):
+            stranger.sendto(b"hello", (str(alice.v4), port))
+        assert everything.recvfrom(100) == (b"hello", (str(bob.v4), PORT)), "such packets do arrive"
+        assert tunnel.receive(10) == []
+
+
 @pytest.mark.parametrize("family", ["v4", "v6"])
 def test_a_member_whose_agent_does_not_run_refuses(pair: tuple[Node, Node], family: str) -> None:
     alice, bob = pair

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from wgautomesh import messages
 from wgautomesh.effects import Admit, Change, Effect, Look, Readd, Remove, Resolve, Say, Send
 from wgautomesh.interface import LOOK_BURST, LOOK_SHARE, LOOK_SPACING
-from wgautomesh.link import State
+from wgautomesh.link import Link, State
 from wgautomesh.mesh import Mesh, Past
 from wgautomesh.messages import SEAL_OVERHEAD, Answer, Hello, Message
 from wgautomesh.observer import Observer
@@ -86,6 +86,7 @@ class Node(Interface):
         rng = Random(self.world.rng.random())
         now = self.world.now
         self.mesh = Mesh(self.key, self.members, rng=rng, now=now, past=self.past)
+        self._count_answers(self.mesh)
         self._armed = float("inf")
         self.mesh.network(self.surroundings(), now)
         self._look()
@@ -232,7 +233,17 @@ class Node(Interface):
         if self.world.codec:
             message = messages.decode(messages.encode(payload))  # type: ignore[arg-type]
         assert message is not None
-        effects = mesh.receive(address, message, self.world.now)
         self.sums.heard += 1
-        self.sums.most = max(self.sums.most, sum(isinstance(each, Send) for each in effects))
-        return effects
+        return mesh.receive(address, message, self.world.now)
+
+    def _count_answers(self, mesh: Mesh) -> None:
+        """What each message makes the core send, those included that wait for a look at the device."""
+        dialogue, out = mesh._dialogue, mesh._out
+        handle = dialogue._handle
+
+        def counted(link: Link, message: Message | None, now: float) -> None:
+            before = len(out)
+            handle(link, message, now)
+            self.sums.most = max(self.sums.most, sum(isinstance(each, Send) for each in out[before:]))
+
+        dialogue._handle = counted  # type: ignore[method-assign]
