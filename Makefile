@@ -22,11 +22,11 @@ test-fast: $(VENV)/ready  ## unit tests, types and style, in seconds
 	@$(VENV)/bin/mypy
 	@$(PYTHON) -m pytest -n auto -m "not long" tests/unit
 
-test-day: $(VENV)/ready  ## a day of virtual time in which something breaks every few minutes
+test-day: $(VENV)/ready  ## two days of virtual time in which something breaks every few minutes
 	@$(PYTHON) -m pytest -s tests/endurance
 
-test-scale: $(VENV)/ready  ## a hundred simulated nodes and the longer unit tests, in a minute or two
-	@$(PYTHON) -m pytest -n auto -m long tests/unit tests/scale
+test-scale: $(VENV)/ready  ## a hundred simulated nodes, days of faults and the longer unit tests, in a minute or two
+	@$(PYTHON) -m pytest -n auto -m long tests/unit tests/scale tests/endurance
 
 test-unit-all: $(VENV)/ready  ## the unit tests on every other Python from 3.10 to 3.13 found here
 	@tests/every_python.sh $(PYTHON)

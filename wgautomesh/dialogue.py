@@ -48,7 +48,7 @@ class Dialogue:
         self._looked = float("-inf")
 
     def receive(self, link: Link, message: Message | None, now: float) -> None:
-        """None: its host refused ours. Some need to know where the device sees the sender now: those wait."""
+        """None: its host refused ours. What needs to know where the device sees the sender now waits."""
         age = now - self._looked
         asks = (isinstance(message, Hello) and age > look_spacing(len(self._links), FRESH)) or (
             isinstance(message, Seek) and age > FRESH_SEEK

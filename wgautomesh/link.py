@@ -1,7 +1,7 @@
 """How we stand with one member. Everything that changes a link's state lives in this file.
 
 The transitions are a table, and the picture in docs/ is drawn from it. A link decides nothing about packets:
-`pursuit.py`, `probing.py` and `dialogue.py` tell it what happened and act on the state it is in.
+`mesh.py`, `dialogue.py`, `probing.py` and `pursuit.py` tell it what happened, and act on the state it is in.
 """
 
 from __future__ import annotations
@@ -84,11 +84,12 @@ class Roll:
         self._came = itertools.count()
 
     def enter(self, link: Link) -> None:
+        """A new link."""
         link.number = next(self._came)
-        self.join(link)
+        self.put(link)
 
-    def join(self, link: Link) -> None:
-        """Put it with those of its state."""
+    def put(self, link: Link) -> None:
+        """With those of its state, after `leave`."""
         links = self._links[link.state]
         link.place = len(links)
         links.append(link)
@@ -216,7 +217,7 @@ class Link:
         self.hands_off_before = False  # in this campaign
         self.hands_off_until: float | None = None  # a handshake got through: no shots until then
         self.rx_bytes = 0
-        self.rx_grew = NEVER  # bytes came later than this
+        self.rx_grew = NEVER  # bytes came later than this, or before the member
         self.former = NO_NETWORKS  # what was its allowed IP, and is no more
         self.blocked: str | None = None  # why this member cannot be served at all
         self.other_secret = False  # its datagrams do not open
@@ -248,7 +249,7 @@ class Link:
             self.down_since = now
         self._roll.leave(self)
         self.state, self.since = after, now
-        self._roll.join(self)
+        self._roll.put(self)
         self.journal.note(_TEXTS[event, after], now)
         return True
 

@@ -59,7 +59,6 @@ class Mesh:
             self.choice,
             self._schedule,
             self._came_up,
-            self._fell_silent,
             rng,
             self._out,
         )
@@ -111,10 +110,14 @@ class Mesh:
                 link.observe(peer, now, looked=looked)
                 if link.is_up and link.endpoint and link.endpoint != before:
                     self._roamed(link, before, now)
-                if link.state is State.NO_CANDIDATE and shaken != link.handshake and not self._pursuit.asleep:
+                if (
+                    link.state is State.NO_CANDIDATE
+                    and shaken != link.handshake
+                    and not self._pursuit.adopting
+                ):
                     self._prober.hello(link, now)  # the member made a session: answer it
-        if self._pursuit.asleep:
-            self._pursuit.asleep = False
+        if self._pursuit.adopting:
+            self._pursuit.adopting = False
             self._herald.announce(now)
             self._joined = list(self.links)
         for key in self._joined:
@@ -127,7 +130,7 @@ class Mesh:
 
     def gone(self, now: float) -> list[Effect]:
         """The interface vanished, and all sessions with it."""
-        self._pursuit.asleep, self._look_asked = True, False
+        self._pursuit.adopting, self._look_asked = True, False
         self._gate.members_changed()
         self._dialogue.gone()
         for key, link in self.links.items():
@@ -186,7 +189,7 @@ class Mesh:
     def network(self, surroundings: Surroundings, now: float) -> list[Effect]:
         """Our own addresses, at start and whenever they may have changed: prove all paths again."""
         before, self.standpoint.surroundings = self.standpoint.surroundings, surroundings
-        if surroundings != before and not self._pursuit.asleep:
+        if surroundings != before and not self._pursuit.adopting:
             self._herald.announce(now)
             if before != Surroundings():
                 self._mover.network(now)
@@ -229,6 +232,8 @@ class Mesh:
             link = self.links[key]
             if link.is_up:
                 self._prober.probe(link, now)
+                if link.state is State.SILENT:
+                    self._pursuit.fell_silent(link, now)
             else:
                 self._pursuit.pursue(link, now)
         if now >= self._herald.due:
@@ -311,9 +316,6 @@ class Mesh:
         self._prober.hello(link, now)
         self._schedule(link, now + MISSED_INTERVAL)
 
-    def _fell_silent(self, link: Link, now: float) -> None:
-        self._pursuit.fell_silent(link, now)
-
     def _roamed(self, link: Link, before: Endpoint | None, now: float) -> None:
         self._say(Level.DEBUG, link, f"is at {link.endpoint} now")
         if link.is_lan(before) != link.is_lan(link.endpoint):
@@ -330,7 +332,7 @@ class Mesh:
         self._timers.set(link.member.key, due)
 
     def _next_look(self) -> float:
-        if self._look_asked or self._pursuit.asleep:
+        if self._look_asked or self._pursuit.adopting:
             return float("inf")
         least = LOOK_CONNECTING if self._pursuit.busy else LOOK_IDLE
         return self._looked + look_spacing(len(self.links), least)

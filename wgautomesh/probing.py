@@ -48,7 +48,6 @@ class Prober:
         choice: Choice,
         schedule: Callable[[Link, float], None],
         came_up: Callable[[Link, float], None],
-        fell_silent: Callable[[Link, float], None],
         rng: Random,
         out: list[Effect],
     ) -> None:
@@ -59,7 +58,6 @@ class Prober:
         self._choice = choice
         self._schedule = schedule
         self._came_up = came_up
-        self._fell_silent = fell_silent
         self._rng = rng
         self._out = out
         self._number = rng.randrange(2**32)
@@ -73,7 +71,7 @@ class Prober:
         self._out.append(Send(link.member, Hello(self._number, self._gossip.book.digest, link.endpoint)))
 
     def probe(self, link: Link, now: float) -> None:
-        """A probe is due; if the last one is unanswered, that was a miss."""
+        """A probe is due; if the last one is unanswered, that was a miss, and the link may be silent now."""
         if link.first_unanswered is not None:
             self._missed(link, now)
         if link.is_up:
@@ -87,12 +85,16 @@ class Prober:
             self._usual += (link.sample - self._usual) / ANSWERS_REMEMBERED
 
     def interval(self, link: Link) -> float:
-        """Seconds from an answered probe to the next: few on a LAN that could be left for another path."""
-        least = LAN_PROBE_INTERVAL if link.on_lan and self._elsewhere(link) else PROBE_INTERVAL
+        """Seconds from an answered probe to the next: few on a LAN that could be left for another path.
+
+        Where no agent answers, from any probe to the next: few at first, as it may be starting.
+        """
+        hasty = link.agent and link.on_lan and self._elsewhere(link)
+        least = LAN_PROBE_INTERVAL if hasty else PROBE_INTERVAL
         interval = probe_interval(least, self._roll.count(*UP), self._rng)
         if link.agent:
             return interval
-        link.agentless_probes += 1  # soon at first: the agent may be starting
+        link.agentless_probes += 1
         return min(interval, AGENTLESS_FIRST * 2.0 ** min(link.agentless_probes, 10))
 
     def prove(self, link: Link, now: float) -> None:
@@ -171,7 +173,6 @@ class Prober:
         link.told = False
         quiet = now - (link.first_unanswered or now)
         self._say(Level.WARNING, link, f"silent: no answer for {quiet:.0f} s at {link.endpoint}")
-        self._fell_silent(link, now)
 
     def without_agent(self, link: Link, now: float) -> None:
         """The path works, but only WireGuard answers there."""

@@ -54,7 +54,7 @@ class Pursuit:
         rng: Random,
         out: list[Effect],
     ) -> None:
-        self.asleep = True  # until the first look at this interface: what is there may be all that is needed
+        self.adopting = True  # until the first look at this interface, which may have sessions already
         self._links = links
         self._roll = roll
         self._gossip = gossip
@@ -107,7 +107,7 @@ class Pursuit:
             if is_new or (fresh and news is None):
                 news = candidate if known else news
                 known = known and not is_new
-        if news and not link.blocked and not self.asleep:
+        if news and not link.blocked and not self.adopting:
             self.news(link, news, now, wait=wait, known=known)
             self._out.append(Save())
 

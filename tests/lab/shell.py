@@ -133,13 +133,10 @@ def sweep() -> list[str]:
     A killed run's last command lives on and makes its namespace later. Between its fork and its exec nothing
     tells it from others: hence the second look, some time after the first.
     """
-    removed: list[str] = []
-    deadline = time.monotonic() + KILL_TIME
-    while (
-        found := [*_end_commands_of_the_dead(), *_remove_things_of_the_dead()]
-    ) and time.monotonic() < deadline:
-        removed += found
+    removed = [*_end_commands_of_the_dead(), *_remove_things_of_the_dead()]
+    if removed:
         time.sleep(FORK_TIME)
+        removed += [*_end_commands_of_the_dead(), *_remove_things_of_the_dead()]
     return removed
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
 from random import Random
@@ -98,6 +99,15 @@ class Node(Interface):
         self.mesh = None
         if forget:
             self.peers.clear()
+
+    @contextmanager
+    def asleep(self) -> Iterator[None]:
+        """The machine is suspended meanwhile; what it hears of must be cut off by whoever asks for this."""
+        mesh, self.mesh = self.mesh, None
+        yield
+        self.mesh, self._armed = mesh, float("inf")
+        self.do(lambda mesh: mesh.woke(self.world.now))
+        self._look()
 
     def state(self, other: Node) -> State | None:
         return self.mesh.links[other.key].state if self.mesh else None

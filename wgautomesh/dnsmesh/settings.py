@@ -13,7 +13,7 @@ from .zone import host_name
 KEYS = ("dns_mesh", "dns_port", "direct_sites", "resolver")
 DNS_PORT = 53
 WIREGUARD_PORT = 51820
-INSTALL = 'needs dnspython, which is not installed; run pip install dnspython'
+INSTALL = "needs dnspython, which is not installed; run pip install dnspython"
 
 
 @dataclass(frozen=True, slots=True)
