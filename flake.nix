@@ -43,6 +43,7 @@
             pkgs.ruff
             pkgs.wireguard-tools
             pkgs.python3Packages.hypothesis
+            pkgs.python3Packages.jsonschema
             pkgs.python3Packages.pytest
             pkgs.python3Packages.pytest-timeout
           ];

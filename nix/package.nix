@@ -27,11 +27,10 @@ python3Packages.buildPythonApplication {
     dnspython
     miniupnpc
     msgpack
+    prometheus-client
     pynacl
     pyroute2
   ];
-
-  optional-dependencies.metrics = [ python3Packages.prometheus-client ];
 
   pythonImportsCheck = [ "wgautomesh.agent" ];
 
@@ -40,7 +39,6 @@ python3Packages.buildPythonApplication {
   nativeCheckInputs = with python3Packages; [
     hypothesis
     jsonschema
-    prometheus-client
     pytestCheckHook
   ];
 

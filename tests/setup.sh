@@ -2,7 +2,7 @@
 # Installs what the development commands need, each part only if it is missing:
 #   setup.sh venv FOLDER [PYTHON]   a virtual environment with the package and its development tools
 #   setup.sh tools                  the lab's system packages (Debian, as root)
-#   setup.sh nix                    what evaluates the NixOS module and judges systemd units
+#   setup.sh nix                    what evaluates the NixOS module, judges systemd units and runs the Ansible role
 #   setup.sh kernel                 a Debian kernel, and what boots it without KVM
 # A stamp file beside each says that it is done.
 set -euo pipefail
@@ -76,7 +76,7 @@ tools)
     mkdir -p .venv && touch .venv/tools
     ;;
 nix)
-    install_missing nix-instantiate:nix-bin systemd-analyze:systemd
+    install_missing nix-instantiate:nix-bin systemd-analyze:systemd ansible-playbook:ansible-core
     mkdir -p .venv && touch .venv/nix
     ;;
 kernel)

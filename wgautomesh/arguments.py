@@ -20,7 +20,7 @@ COMMANDS = {
     DNS_RECORD: "Print the DNS records that make this node a member, as lines of a zone file.",
 }
 EXIT = {
-    AGENT: {0: "stopped as asked", 1: "a mistake in the configuration, or missing rights"},
+    AGENT: {0: "stopped as asked", 1: "a mistake in the configuration, missing rights, or one runs already"},
     CHECK: {0: "no mistake", 1: "mistakes"},
     STATUS: {0: "all peers are connected", 3: "some are not", 4: "no agent answers"},
     EXPLAIN: {0: "done", 1: "no such peer", 4: "no agent answers"},

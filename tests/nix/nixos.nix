@@ -69,7 +69,7 @@ let
     ruff = derivation { name = "ruff"; };
     wireguard-tools = derivation { name = "wireguard-tools"; };
     testers.runNixOSTest = file: derivation { name = "vm"; inherit file; };
-    python3Packages = lib.genAttrs [ "dnspython" "hatchling" "hypothesis" "miniupnpc" "msgpack" "pynacl" "pyroute2" "pytest" "pytest-timeout" "pytestCheckHook" ] (name: derivation { inherit name; }) // {
+    python3Packages = lib.genAttrs [ "dnspython" "hatchling" "hypothesis" "jsonschema" "miniupnpc" "msgpack" "prometheus-client" "pynacl" "pyroute2" "pytest" "pytest-timeout" "pytestCheckHook" ] (name: derivation { inherit name; }) // {
       buildPythonApplication =
         args: derivation args // { overridePythonAttrs = change: derivation (args // change); };
     };
