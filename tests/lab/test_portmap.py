@@ -89,6 +89,26 @@ def test_two_changing_nats_meet_through_a_mapping(
     lab.check_pings()
 
 
+# miniupnpd has one switch for PCP and NAT-PMP. A datagram's first byte is the version: 2 is PCP (RFC 6887).
+NO_PCP = """
+table inet old { chain in { type filter hook input priority raw; udp dport 5351 @th,64,8 2 drop; }; }
+"""
+
+
+def test_a_router_that_knows_nat_pmp_alone_is_spoken_to_in_that(lab_of: LabOf, measured: Measured) -> None:
+    lab = lab_of(apart(Maps.PCP))
+    lab.net.boxes["north"].ns.nft(NO_PCP)
+    lab.configure()
+    lab.start()
+    lab.until_running()
+    mapped(lab, lab["alice"])
+    took = lab.until_connected(lab["alice"], lab["bob"], within=10)
+    measured("through the mapping, after it exists", took, bound=3)
+    assert "NAT-PMP" in ask(lab["alice"].control, {"ask": "status"})["mapping"]
+    lab["alice"].stop()
+    lab.until(lambda: not gateway(lab).forwarded(), within=5, what="the mapping is gone")
+
+
 @every_way
 def test_a_pair_that_gave_up_meets_when_the_router_begins_to_open_ports(
     lab_of: LabOf, measured: Measured, maps: Maps
