@@ -1,6 +1,6 @@
 # One command each. As root on Debian nothing needs to be prepared: what is missing is installed first.
 .DEFAULT_GOAL := help
-.PHONY: help demo fuzz test test-day test-fast test-scale test-unit-all test-lab test-kernel bench bench-scale bench-scenarios clean
+.PHONY: help demo fuzz test test-day test-fast test-scale test-unit-all test-lab test-kernel bench bench-demo bench-scale bench-scenarios clean
 MAKEFLAGS += --no-print-directory
 
 VENV := .venv/dev
@@ -42,17 +42,19 @@ fuzz: $(VENV)/ready  ## search each reader of foreign bytes for a minute (Python
 	@$(PYTHON) -c 'import atheris' 2>/dev/null || $(VENV)/bin/pip install -q -e '.[fuzz]'
 	@nice $(PYTHON) -m tests.fuzz $(SECONDS)
 
-bench: .venv/tools $(VENV)/ready  ## how fast, how big: a table and bench.json (root)
+bench: bench-demo bench-scenarios  ## bench-demo and bench-scenarios
+
+bench-demo: .venv/tools $(VENV)/ready  ## how fast and how big the demo's mesh is: a table and bench.json (root, three minutes)
 	@$(PYTHON) -m tests.lab.bench
 
 bench-scale: $(VENV)/ready  ## what meshes of 10 to 1,000 simulated members cost: docs/scale.md and its pictures (six minutes)
 	@$(PYTHON) -m tests.scale.bench
 
-bench-scenarios: .venv/tools $(VENV)/ready  ## every scenario ten times, meshes of 5, 16, 48 (root, ten minutes)
+bench-scenarios: .venv/tools $(VENV)/ready  ## scenarios ten times each, meshes of 5, 16, 48: bench-scenarios.json (root, 25 minutes)
 	@$(PYTHON) -m tests.lab.bench_scenarios
 
 clean:  ## remove what runs and tests left behind
-	rm -rf .venv build dist failures bench.json .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv build dist failures bench.json bench-scenarios.json .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 	-@python3 -m tests.lab.shell
 

@@ -1,4 +1,4 @@
-"""`make bench`: how fast the demo's mesh forms and what an agent costs; a table, and bench.json."""
+"""`make bench-demo`: how fast the demo's mesh forms and what an agent costs; a table, and bench.json."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """`make bench-scenarios`: how fast each scenario heals, and what an agent costs in meshes of 5, 16 and 48.
 
-A table, and bench-scenarios.json. Takes ten minutes.
+A table, and bench-scenarios.json. Takes 25 minutes.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from .node import GOSSIP_PORT, REPOSITORY, Node
 from .shell import LabError
 from .table import Screen, table
 from .test_nasty import healed, meshed, since_hub
-from .topology import Host, Router, Topology, pair
+from .topology import Host, Nat, Router, Topology, Versions, demo, pair
 
 RUNS = 10
 SIZES = (5, 16, 48)
 WINDOW = 60.0  # s over which traffic and CPU of an idle mesh are taken
 SETTLE = 15.0  # s after the mesh is whole until it counts as idle
 PATIENCE = 60.0  # s
+SLEEP = 10.0  # s; more than an agent would take for a busy machine
 MIB = 1 << 20
 
 Scenario = Callable[[], float]
@@ -54,10 +55,24 @@ class Cost:
     memory: float  # MiB
 
 
-def cold(delay: float) -> float:
-    with Lab(pair(delay=delay)) as lab:
+def cold(topology: Topology, one: str = "alice", other: str = "bob") -> Scenario:
+    """Seconds from the moment both have the hub until they have each other."""
+
+    def run() -> float:
+        with Lab(topology) as lab:
+            lab.configure(preset=["hub"])
+            lab.start()
+            return since_hub(lab, lab[one], lab[other])
+
+    return run
+
+
+def late_joiner() -> float:
+    with Lab(pair(delay=0.025)) as lab:
         lab.configure(preset=["hub"])
-        lab.start()
+        lab.start("hub", "alice")
+        lab.until_connected(lab["hub"], lab["alice"], within=PATIENCE)
+        lab.start("bob")
         return since_hub(lab, lab["alice"], lab["bob"])
 
 
@@ -65,9 +80,39 @@ def neighbours() -> float:
     with Lab(Topology((Host("hub"), Router("home", (Host("carol"), Host("dave")))))) as lab:
         lab.configure(preset=["hub"])
         lab.start()
+        lab.until_running()
         return lab.until(
             lambda: lab.path(lab["carol"], lab["dave"]) == "LAN", within=PATIENCE, what="the LAN path"
         )
+
+
+def wrong_preset() -> float:
+    with Lab(Topology((Host("hub"), Host("alice"), Host("bob")), delay=0.025)) as lab:
+        right = {"hub": lab["hub"].public_endpoint()}
+        for node in lab.nodes.values():
+            wrong = {"bob": "44.128.99.99:51820"} if node.name == "alice" else {}
+            node.configure(lab.nodes.values(), right | wrong)
+        lab.start()
+        lab.until_running()
+        return lab.until_connected(lab["alice"], lab["bob"], within=PATIENCE)
+
+
+def dead_path() -> float:
+    with Lab(pair(delay=0.025)) as lab:
+        alice, bob = lab["alice"], lab["bob"]
+        meshed(lab)
+        lab.net.cut("alice", "bob")
+        return lab.until(
+            lambda: alice.link(bob) is None and bob.link(alice) is None, within=PATIENCE, what="both notice"
+        )
+
+
+def under_loss() -> float:
+    with Lab(demo(delay=0.025)) as lab:
+        lab.net.impair(drop=0.2)
+        lab.configure(preset=["hub"])
+        lab.start()
+        return lab.until_meshed(within=PATIENCE)
 
 
 def after(fault: Callable[[Lab], None]) -> Scenario:
@@ -88,16 +133,31 @@ def both_move(lab: Lab) -> None:
     lab.net.renumber("south")
 
 
+def sleep(lab: Lab) -> None:
+    lab["alice"].pause()
+    time.sleep(SLEEP)
+    lab.net.flush_nat("north")
+    lab["alice"].resume()
+
+
+FIXED = Topology((Host("hub"), Host("fixed"), Router("north", (Host("alice"),), Nat.SYMMETRIC)), delay=0.025)
 SCENARIOS: dict[str, Scenario] = {
-    "two NATs, cold, 0 ms": lambda: cold(0.0),
-    "two NATs, cold, 25 ms": lambda: cold(0.025),
-    "two NATs, cold, 100 ms": lambda: cold(0.1),
+    "two NATs, cold, 0 ms": cold(pair()),
+    "two NATs, cold, 25 ms": cold(pair(delay=0.025)),
+    "two NATs, cold, 100 ms": cold(pair(delay=0.1)),
+    "the same on IPv6 alone": cold(Topology(pair().trunk, versions=Versions.V6, delay=0.025)),
+    "a changing NAT and a fixed port": cold(FIXED, other="fixed"),
+    "a late joiner": late_joiner,
     "neighbours behind one NAT": neighbours,
+    "a wrong preset endpoint": wrong_preset,
+    "a mesh of five, 20 % lost": under_loss,
     "a router's new public address": after(lambda lab: lab.net.renumber("north")),
     "a node's own new address": after(lambda lab: lab.net.renumber("alice")),
     "both routers' new addresses": after(both_move),
     "a router's reboot": after(lambda lab: lab.net.flush_nat("north")),
     "an interface made anew": after(lambda lab: lab["alice"].recreate_interface()),
+    f"a machine that slept {SLEEP:.0f} s": after(sleep),
+    "a dead path noticed": dead_path,
 }
 
 
