@@ -197,7 +197,7 @@ def test_a_flood_on_the_lan(lab_of: LabOf, measured: Measured) -> None:
     flood.begins()
     lab.start("dave")
     lab.until_connected(carol, dave, within=30)
-    measured("a LAN pair under a flood", since_start(lab, "carol", "dave"), bound=6)
+    measured("a LAN pair under a flood", since_start(lab, "carol", "dave"), bound=3)
     flood.judge(measured, "LAN", lines=2)
 
 

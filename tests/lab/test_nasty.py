@@ -190,6 +190,27 @@ def test_an_interface_is_deleted_and_made_anew(lab_of: LabOf, measured: Measured
     measured("after a new interface", took, bound=5)
 
 
+def test_a_cable_is_pulled_and_put_back(lab_of: LabOf, measured: Measured) -> None:
+    lab = meshed(lab_of(pair(delay=0.025)))
+    alice, bob = lab["alice"], lab["bob"]
+    lab.net.pull("alice")
+    lab.until(lambda: bob.link(alice) is None, within=30, what="bob notices", between=(alice, bob))
+    lab.net.plug("alice")
+    took = lab.until(healed(lab, alice, bob), within=40, what="the pair is back", between=(alice, bob))
+    measured("after the cable is back", took, bound=3)
+
+
+@small_delays
+def test_routers_without_a_nat_that_let_in_what_was_asked_for(
+    lab_of: LabOf, measured: Measured, delay: float
+) -> None:
+    lab = lab_of(pair(Nat.NONE, delay=delay))
+    lab.configure(preset=["hub"])
+    lab.start()
+    measured("pair after both hub links", since_hub(lab, lab["alice"], lab["bob"]), bound=1 + SLOW * delay)
+    lab.check_pings()
+
+
 def test_a_node_wakes_from_suspension(lab_of: LabOf, measured: Measured) -> None:
     lab = meshed(lab_of(pair(delay=0.025)))
     alice, bob = lab["alice"], lab["bob"]
