@@ -50,11 +50,11 @@ class Attempt:
         "target",
     )
 
-    def __init__(self, *, low: bool, rng: Random, first: float) -> None:
+    def __init__(self, *, low: bool, rng: Random) -> None:
         self.low = low
         self.rounds = 0  # full rounds without success
         self.target: Candidate | None = None
-        self.next_shot = first
+        self.next_shot = float("-inf")
         self.shots = 0  # in this turn
         self.skips = 0  # turns that the higher key left to the other side, in a row
         self.rx_at_shot = 0  # received bytes when the last shot left
@@ -71,11 +71,6 @@ class Attempt:
         self.quiet_since = None
         self._next_turn(now + wait)
         self.next_shot = max(now + wait, self.last_shot + MIN_SPACING)
-
-    def succeeded(self) -> None:
-        """The member is reached: the next campaign begins like the first."""
-        self.rounds = 0
-        self._restarts = NO_RESTARTS
 
     def reset(self) -> None:
         """Something new is known: the pauses begin small again."""

@@ -138,11 +138,12 @@ class Link:
     """One member's link. Times are in s on the core's clock. `roll` is kept in line with its state."""
 
     __slots__ = (
+        "_attempt",
+        "_rng",
         "_roll",
         "agent",
         "agentless_probes",
         "answered",
-        "attempt",
         "blocked",
         "candidates",
         "complained",
@@ -193,7 +194,8 @@ class Link:
         self.since = now  # when this state began
         self.down_since = now  # since when the member has not been reachable
         self.candidates = Candidates()
-        self.attempt = Attempt(low=low, rng=rng, first=now)
+        self._rng = rng
+        self._attempt: Attempt | None = None
         self.nat = Nat.UNKNOWN  # the NAT before the member, by its own word
 
         self.rtt: float | None = None  # s, smoothed
@@ -229,6 +231,19 @@ class Link:
         self.introduced_at = NEVER  # when that was last
         self.in_step: bool | None = None  # whether its book is like ours; None: it has not said
         self.journal = Journal()
+
+    @property
+    def attempt(self) -> Attempt:
+        """The campaign to reach the member; of links that are up, which are most, none is kept."""
+        if self._attempt is None:
+            self._attempt = Attempt(low=self.low, rng=self._rng)
+        return self._attempt
+
+    def reached(self) -> None:
+        """It is up: the next campaign begins like the first."""
+        self._attempt = None
+        self.introduced, self.in_place = False, ()
+        self.hands_off_until, self.hands_off_before = None, False
 
     def lost(self, now: float) -> None:
         """The interface vanished: nothing of the session is left."""

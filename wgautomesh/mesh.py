@@ -300,11 +300,7 @@ class Mesh:
             link.candidates.confirm(link.endpoint, now)
         link.proved_alive(now)
         link.told, link.complaint = True, ""
-        link.attempt.succeeded()
-        link.introduced = False
-        link.in_place = ()
-        link.hands_off_until = None
-        link.hands_off_before = False
+        link.reached()
         how = origin.learned_from if origin else "its own handshake"
         if origin and origin.kind is Kind.CONFIGURED and origin.source is None:
             how = link.member.origin

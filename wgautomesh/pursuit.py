@@ -113,14 +113,16 @@ class Pursuit:
 
     def news(self, link: Link, candidate: Candidate, now: float, *, wait: float, known: bool) -> None:
         """A hint came in. `known`: the endpoint is not new, but the other side is told to shoot now."""
-        attempt = link.attempt
         if link.is_up:
             if candidate.endpoint != link.endpoint:
                 self._prober.doubt(link, candidate, now)
-        elif link.state is State.SILENT:
+            return
+        if link.state is State.SILENT:
             rest = (each for each in link.in_place if each.endpoint != candidate.endpoint)
             link.in_place = (candidate, *rest)[:MAX_CANDIDATES]  # each has its turn when the last one is over
-        elif link.hands_off_until is None and not (known and attempt.is_quiet(now)):
+            return
+        attempt = link.attempt
+        if link.hands_off_until is None and not (known and attempt.is_quiet(now)):
             if candidate.kind is Kind.OBSERVED and self._is_vain(link):
                 if attempt.target or not self._vain_answers.allows(now):
                     return
