@@ -47,7 +47,7 @@ bench: bench-demo bench-scenarios  ## bench-demo and bench-scenarios
 bench-demo: .venv/tools $(VENV)/ready  ## how fast and how big the demo's mesh is: a table and bench.json (root, three minutes)
 	@$(PYTHON) -m tests.lab.bench
 
-bench-scale: $(VENV)/ready  ## what meshes of 10 to 1,000 simulated members cost: docs/scale.md and its pictures (six minutes)
+bench-scale: $(VENV)/ready  ## what meshes of 10 to 3,000 simulated members cost: docs/scale.md and its pictures (ten minutes, 17 GiB)
 	@$(PYTHON) -m tests.scale.bench
 
 bench-scenarios: .venv/tools $(VENV)/ready  ## scenarios ten times each, meshes of 5, 16, 48: bench-scenarios.json (root, 25 minutes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ import pytest
 from . import topology
 from .conftest import Measured
 from .lab import Lab
+from .shell import run
 from .topology import Topology
 
 LabOf = Callable[[Topology], Lab]
@@ -117,3 +119,15 @@ def test_an_interface_deleted_and_made_anew_is_back_in_the_mesh(lab_of: LabOf, m
     )
     measured("back after the interface was made anew", took, bound=5)
     lab.check_pings()
+
+
+def test_ages_run_on_the_clock_that_goes_on_while_a_machine_sleeps() -> None:
+    # A time namespace moves it as a suspension does: CLOCK_BOOTTIME goes on, CLOCK_MONOTONIC stands.
+    asked = [
+        sys.executable,
+        "-c",
+        "from wgautomesh.agent import now; import time; print(now() - time.monotonic())",
+    ]
+    before = float(run(asked))
+    slept = float(run(["unshare", "--time", "--boottime", "86400", *asked]))
+    assert abs(slept - before - 86400) < 5
