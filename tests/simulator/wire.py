@@ -6,6 +6,7 @@ import heapq
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -116,6 +117,15 @@ class World:
         )
 
 
+@dataclass(slots=True)
+class Flow:
+    """A line of a NAT's table."""
+
+    inside: Endpoint
+    port: int  # from which packets leave
+    used: float  # s
+
+
 class Site:
     """One public address, with nothing or a NAT (preserving, symmetric) before the nodes behind it."""
 
@@ -125,10 +135,10 @@ class Site:
         self.nat = nat
         self.place = (world.rng.random(), world.rng.random()) if world.spread else (0.0, 0.0)
         self.nodes: dict[IPAddress, Node] = {}
-        self.table: dict[tuple[Endpoint, Endpoint], tuple[int, float]] = {}  # inside, outside: port, used
+        self.table: dict[tuple[Endpoint, Endpoint], Flow] = {}  # by inside and outside
         self.opened: dict[int, Endpoint] = {}  # ports that lead to a node, from anywhere
         self.settled = float("-inf")  # at that time all nodes had talked to all that keep their port
-        self._inside: dict[tuple[int, Endpoint], Endpoint] = {}  # by port and outside; may be out of date
+        self._flows: dict[tuple[int, Endpoint], Flow] = {}  # by port and outside
 
     def send(self, node: Node, to: Endpoint, packet: Packet) -> None:
         if to.ip in self.nodes:
@@ -152,11 +162,10 @@ class Site:
                 if to.port == node.port:
                     node.arrived(source, packet, sender)
             return
-        inside = self._inside.get((to.port, source))
-        known = self.table.get((inside, source)) if inside else None
-        if inside and known and known[0] == to.port and self.world.now - known[1] < NAT_TIMEOUT:
-            self.table[inside, source] = (to.port, self.world.now)
-            self.nodes[inside.ip].arrived(source, packet, sender)
+        flow = self._flows.get((to.port, source))
+        if flow and flow.port == to.port and self.world.now - flow.used < NAT_TIMEOUT:
+            flow.used = self.world.now
+            self.nodes[flow.inside.ip].arrived(source, packet, sender)
         elif to.port in self.opened:
             inside = self.opened[to.port]
             self._enter(inside, source, to.port)  # answers leave from there
@@ -178,15 +187,16 @@ class Site:
         """Another router, at the same address."""
         self.nat = nat
         self.table.clear()
-        self._inside.clear()
+        self._flows.clear()
         self.settled = float("-inf")
 
     def map(self, inside: Endpoint, outside: Endpoint) -> int:
         """The port from which packets leave."""
         known = self.table.get((inside, outside))
-        if known and self.world.now - known[1] < NAT_TIMEOUT:
-            port = known[0]
-        elif self.nat == "symmetric" or self._is_taken(inside):
+        if known and self.world.now - known.used < NAT_TIMEOUT:
+            known.used = self.world.now
+            return known.port
+        if self.nat == "symmetric" or self._is_taken(inside):
             port = self.world.rng.randrange(1024, 65536)
         else:
             port = inside.port
@@ -194,13 +204,15 @@ class Site:
         return port
 
     def _enter(self, inside: Endpoint, outside: Endpoint, port: int) -> None:
-        self.table[inside, outside] = (port, self.world.now)
-        self._inside[port, outside] = inside
+        flow = self.table.get((inside, outside))
+        if flow:
+            flow.port, flow.used = port, self.world.now
+        else:
+            flow = self.table[inside, outside] = Flow(inside, port, self.world.now)
+        self._flows[port, outside] = flow
 
     def _is_taken(self, inside: Endpoint) -> bool:
         """Whether another node behind this router has the port already."""
         if len(self.nodes) < 2:
             return False
-        return any(
-            port == inside.port and other.ip != inside.ip for (other, _), (port, _) in self.table.items()
-        )
+        return any(flow.port == inside.port and flow.inside.ip != inside.ip for flow in self.table.values())

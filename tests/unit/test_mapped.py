@@ -63,7 +63,7 @@ def test_a_port_that_was_closed_and_is_opened_again_joins_the_pair_again(
     open_port(a, OUTSIDE)
     world.run(20, until=lambda: world.connected("a", "b"))
     world.run(30)
-    a.site.table.clear()
+    a.site.replace(a.site.nat)
     open_port(a)
     world.run(closed)
     assert not world.connected("a", "b")

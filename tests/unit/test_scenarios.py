@@ -176,7 +176,7 @@ def test_the_state_file_finds_a_member_that_nobody_introduces() -> None:
         hub, a = world.nodes["hub"], world.nodes["a"]
         hub.stop(forget=True)
         a.stop(forget=True)
-        a.site.table.clear()
+        a.site.replace(a.site.nat)
         world.run(5)
         if not keep:
             a.past = type(a.past)()
