@@ -20,7 +20,7 @@ from .__main__ import INSIDE
 from .booted import Booted
 from .conftest import NET_ADMIN, reaches
 
-UNIT = "wgautomesh@mesh.service"
+UNIT, OTHER = "wgautomesh@mesh.service", "wgautomesh@other.service"
 SHIPPED = REPOSITORY / "examples" / "systemd" / "wgautomesh@.service"
 UNITS, SETTINGS = Path("/etc/systemd/system"), Path("/etc/wgautomesh")  # in the machine, in memory
 PROGRAM = Path("/usr/local/bin/wgautomesh")
@@ -135,6 +135,18 @@ def test_an_agent_that_stands_still_is_killed_by_the_watchdog_and_recovers(serve
     assert "watchdog" in served.systemd.journal().lower()
 
 
+def test_another_mesh_comes_and_goes_and_leaves_this_ones_folder(served: Served) -> None:
+    shutil.copy(SETTINGS / "mesh.secret", SETTINGS / "other.secret")
+    (SETTINGS / "other.toml").write_text(
+        'interface = "wg-other"\ngossip_secret_file = "$CREDENTIALS_DIRECTORY/gossip_secret"\n'
+    )
+    folders = Path("/proc", str(served.systemd.host_pid(UNIT)), "root/run/wgautomesh")
+    served.systemd.systemctl("start", OTHER)  # ready without its interface: waiting for that is its work
+    assert {each.name for each in folders.iterdir()} == {"mesh", "other"}
+    served.systemd.systemctl("stop", OTHER)
+    assert {each.name for each in folders.iterdir()} == {"mesh"}
+
+
 def test_stopped_it_leaves_sessions_and_what_it_learned(served: Served) -> None:
     shaken = served.alice.handshake(served.hub)
     served.systemd.systemctl("stop", UNIT)
@@ -144,3 +156,14 @@ def test_stopped_it_leaves_sessions_and_what_it_learned(served: Served) -> None:
     assert served.alice.handshake(served.hub) == shaken
     assert served.hub.key in STATE.read_text()
     assert STATE.stat().st_mode & 0o777 == 0o600
+
+
+def test_started_again_it_reads_the_secret_that_is_there_now(served: Served) -> None:
+    (SETTINGS / "mesh.secret").write_text("another\n")
+    served.systemd.systemctl("start", UNIT)
+    served.lab.until(
+        lambda: "speaks with another gossip secret" in served.hub.output(),
+        within=WAIT,
+        what="the hub says that alice has another secret",
+        between=(served.hub, served.alice),
+    )
