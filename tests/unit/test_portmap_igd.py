@@ -60,7 +60,10 @@ class Library:
         return True
 
     def deleteportmapping(self, port: int, protocol: str) -> bool:
-        raise Exception("NoSuchEntryInArray")
+        if port not in self.there:
+            raise Exception("NoSuchEntryInArray")
+        del self.there[port]
+        return True
 
 
 def run(library: Library, request: Request = REQUEST) -> dict[str, object]:
@@ -132,9 +135,21 @@ def test_a_description_that_leads_elsewhere_is_not_believed(monkeypatch: pytest.
         )
 
 
+RELEASE = Request("192.168.2.1", "192.168.2.10", 51820, 51820, 3600, URL, release=True)
+
+
 def test_a_release_of_what_is_gone_is_fine() -> None:
-    request = Request("192.168.2.1", "192.168.2.10", 51820, 51820, 3600, URL, release=True)
-    assert run(Library(), request) == {}
+    assert run(Library(), RELEASE) == {}
+
+
+def test_what_is_released_is_ours() -> None:
+    ours, theirs = ("192.168.2.10", 51820, "wgautomesh", True, 0), ("192.168.2.7", 51820, "console", True, 0)
+    library = Library(there={51820: ours})
+    run(library, RELEASE)
+    assert not library.there
+    library = Library(there={51820: theirs})
+    run(library, RELEASE)
+    assert library.there == {51820: theirs}
 
 
 def test_a_location_is_read_from_any_bytes() -> None:

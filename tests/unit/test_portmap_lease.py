@@ -310,6 +310,16 @@ def test_stopping_before_the_answer_releases_too() -> None:
     assert not play.router.mapped
 
 
+def test_stopping_while_the_upnp_program_runs_releases_what_it_may_have_made() -> None:
+    play = Play(speaking(Way.UPNP))
+    play.run(0.1)
+    assert play.errand
+    play.router.upnp(play.errand[1], play.now)  # the router has done it; nobody has heard yet
+    assert play.router.mapped
+    play.stop()
+    assert not play.router.mapped
+
+
 def test_a_router_that_knows_only_permanent_leases_is_looked_after() -> None:
     play = Play(Router(speaks=frozenset({Way.UPNP}), forever_only=True))
     play.run(5 * LIFETIME)

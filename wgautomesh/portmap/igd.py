@@ -81,8 +81,12 @@ def run(request: Request, make: Callable[[], Any]) -> dict[str, Any]:
     """Make the mapping, or see that it is there, or release it. `make` is the library's constructor."""
     router, url = find(request, make)
     if request.release:
+        there = None
         with suppress(Exception):
-            router.deleteportmapping(request.external_port, "UDP")
+            there = router.getspecificportmapping(request.external_port, "UDP")
+        with suppress(Exception):
+            if there is None or (there[0], there[1]) == (request.ip, request.port):  # else it is not ours
+                router.deleteportmapping(request.external_port, "UDP")
         return {}
     try:
         ip = router.externalipaddress()

@@ -193,11 +193,13 @@ class Lease:
 
     def stop(self) -> None:
         """Release what is held, or may be."""
-        asked = [question.way for question in self._open if question in _MAP.values()]
-        for way in dict.fromkeys([*asked, *([self._held.way] if self._held else [])]):
+        ways = [question.way for question in self._open if question in _MAP.values()]
+        if self._held:
+            ways.append(self._held.way)
+        elif self._upnp_runs:  # its answer has not come, but what it asked for may be there
+            ways.append(Way.UPNP)
+        for way in dict.fromkeys(ways):
             self._release(way)
-        if self._held is None and self._upnp_runs:
-            self._out.append(EndUpnp())
         self._phase, self._held = _Phase.STOPPED, None
         self._open.clear()
 
@@ -268,7 +270,8 @@ class Lease:
 
     def _release(self, way: Way) -> None:
         if way is Way.UPNP:
-            self._out.append(Upnp(self._memory.port, self._memory.url, release=True))
+            port = self._memory.port or self.wish.external_port or self.wish.internal.port
+            self._out.append(Upnp(port, self._memory.url, release=True))
         else:
             self._out.append(Datagram(self._datagram(_MAP[way], 0)))
 

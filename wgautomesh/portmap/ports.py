@@ -97,7 +97,7 @@ class Ports:
         return min([self._retry, *(door.next_due() for door in doors)])
 
     def close(self, now: float) -> None:
-        """Release everything. Takes 2 s at most, and only where UPnP holds the mapping."""
+        """Release everything. Takes 2 s at most, and only where UPnP holds a mapping or may."""
         self._leave(list(self._doors), now)
         for door in self._leaving.values():
             door.close(wait=True)
