@@ -72,9 +72,9 @@ class Dialogue:
 
     def unreadable(self, link: Link, now: float) -> None:
         """A datagram does not open with our gossip secret."""
-        if not link.other_secret:
+        text = "speaks with another gossip secret; its datagrams are not believed"
+        if not link.other_secret and self._complain(link, now, text):
             link.other_secret = True
-            self._complain(link, now, "speaks with another gossip secret; its datagrams are not believed")
 
     def _handle(self, link: Link, message: Message | None, now: float) -> None:
         if message is None:
@@ -158,8 +158,10 @@ class Dialogue:
                 now,
             )
 
-    def _complain(self, link: Link, now: float, text: str, level: Level = Level.WARNING) -> None:
-        """Say what a member could make us say again and again; once a minute is enough."""
-        if now - link.complained >= COMPLAIN_EVERY:
-            link.complained = now
-            self._out.append(Say(level, f"{link.member} {text}", link.member.key))
+    def _complain(self, link: Link, now: float, text: str, level: Level = Level.WARNING) -> bool:
+        """Say what a member could make us say again and again, once a minute at most; whether it was said."""
+        if now - link.complained < COMPLAIN_EVERY:
+            return False
+        link.complained = now
+        self._out.append(Say(level, f"{link.member} {text}", link.member.key))
+        return True

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+from random import Random
+
 import pytest
 
 from tests.world import World, build
+from wgautomesh.effects import Effect, Say
 from wgautomesh.link import State
+from wgautomesh.mesh import Mesh, Past
+from wgautomesh.messages import BUCKETS, Summary
 from wgautomesh.reasons import circumstances, reason
+from wgautomesh.values import Device, Key, Member, Peer
 
 TWO_CHANGING = {
     "hub": ("44.128.1.1", "none"),
@@ -39,3 +46,19 @@ def test_our_own_trouble_comes_before_what_the_other_side_could_do(
     around = circumstances(a.mesh.links, a.mesh.gossip, a.mesh.standpoint, world.now)
     assert reason(a.mesh.links[b.key], around) == line
     assert reason(a.mesh.links[world.nodes["hub"].key], around) == ""
+
+
+def test_another_secret_is_said_though_the_member_was_just_spoken_of() -> None:
+    own, member = Key(b"o" * 32), Member(Key(b"m" * 32), ip_address("10.14.0.1"))
+    mesh = Mesh(own, [member], rng=Random(1), now=0.0, past=Past())
+    peer = Peer(member.key, None, None, 20, member.networks, handshake=1)
+    mesh.device(Device("wg0", 1, own, None, 51820, {member.key: peer}), 0.0)
+
+    def said(effects: list[Effect]) -> list[str]:
+        return [each.text for each in effects if isinstance(each, Say) and "gossip secret" in each.text]
+
+    assert said(mesh.unreadable(member.address, 100.0))
+    mesh.receive(member.address, Summary((0,) * BUCKETS, reply=False), 110.0)  # the right one again
+    assert not said(mesh.unreadable(member.address, 120.0))
+    assert said(mesh.unreadable(member.address, 170.0))
+    assert not said(mesh.unreadable(member.address, 300.0))
