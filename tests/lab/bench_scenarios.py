@@ -18,7 +18,7 @@ from .needs import missing
 from .node import GOSSIP_PORT, REPOSITORY, Node
 from .shell import LabError
 from .table import Screen, table
-from .test_nasty import healed, meshed, since_hub
+from .test_nasty import healed, meshed, preset_wrongly, since_hub, until_noticed
 from .topology import Host, Nat, Router, Topology, Versions, demo, pair
 
 RUNS = 10
@@ -88,10 +88,7 @@ def neighbours() -> float:
 
 def wrong_preset() -> float:
     with Lab(Topology((Host("hub"), Host("alice"), Host("bob")), delay=0.025)) as lab:
-        right = {"hub": lab["hub"].public_endpoint()}
-        for node in lab.nodes.values():
-            wrong = {"bob": "44.128.99.99:51820"} if node.name == "alice" else {}
-            node.configure(lab.nodes.values(), right | wrong)
+        preset_wrongly(lab)
         lab.start()
         lab.until_running()
         return lab.until_connected(lab["alice"], lab["bob"], within=PATIENCE)
@@ -99,12 +96,9 @@ def wrong_preset() -> float:
 
 def dead_path() -> float:
     with Lab(pair(delay=0.025)) as lab:
-        alice, bob = lab["alice"], lab["bob"]
         meshed(lab)
         lab.net.cut("alice", "bob")
-        return lab.until(
-            lambda: alice.link(bob) is None and bob.link(alice) is None, within=PATIENCE, what="both notice"
-        )
+        return until_noticed(lab, lab["alice"], lab["bob"])
 
 
 def under_loss() -> float:

@@ -38,6 +38,24 @@ def healed(lab: Lab, one: Node, other: Node) -> Callable[[], bool]:
     return lambda: lab.path(one, other) is not None and one.ping(other, within=0.5) is not None
 
 
+def until_noticed(lab: Lab, one: Node, other: Node) -> float:
+    """Wait until neither takes the other for connected; s it took."""
+    return lab.until(
+        lambda: one.link(other) is None and other.link(one) is None,
+        within=30,
+        what="both notice",
+        between=(one, other),
+    )
+
+
+def preset_wrongly(lab: Lab) -> None:
+    """Alice has a wrong endpoint of bob, whose right one the hub will know."""
+    right = {"hub": lab["hub"].public_endpoint()}
+    for node in lab.nodes.values():
+        wrong = {"bob": "44.128.99.99:51820"} if node.name == "alice" else {}
+        node.configure(lab.nodes.values(), right | wrong)
+
+
 def since_hub(lab: Lab, one: Node, other: Node) -> float:
     """Seconds from the moment both had the hub until they had each other."""
     hub = lab["hub"]
@@ -101,10 +119,7 @@ def test_neighbours_behind_one_nat_without_hairpin(lab_of: LabOf, measured: Meas
 @both_delays
 def test_a_wrong_preset_endpoint_is_corrected(lab_of: LabOf, measured: Measured, delay: float) -> None:
     lab = lab_of(Topology((Host("hub"), Host("alice"), Host("bob")), delay=delay))
-    right = {"hub": lab["hub"].public_endpoint()}
-    for node in lab.nodes.values():
-        wrong = {"bob": "44.128.99.99:51820"} if node.name == "alice" else {}
-        node.configure(lab.nodes.values(), right | wrong)
+    preset_wrongly(lab)
     lab.start()
     lab.until_running()
     took = lab.until_connected(lab["alice"], lab["bob"], within=20)
@@ -165,12 +180,7 @@ def test_a_dead_path_is_noticed(lab_of: LabOf, measured: Measured, delay: float)
     lab = meshed(lab_of(pair(delay=delay)))
     alice, bob = lab["alice"], lab["bob"]
     lab.net.cut("alice", "bob")
-    took = lab.until(
-        lambda: alice.link(bob) is None and bob.link(alice) is None,
-        within=30,
-        what="both notice",
-        between=(alice, bob),
-    )
+    took = until_noticed(lab, alice, bob)
     measured("dead path noticed by both", took, bound=15)
     lab.net.mend()
     lab.until(healed(lab, alice, bob), within=60, what="the pair is back", between=(alice, bob))

@@ -18,7 +18,7 @@ from wgautomesh.values import Endpoint
 
 from .conftest import Measured
 from .lab import Lab
-from .test_nasty import healed, meshed, since_hub
+from .test_nasty import healed, meshed, since_hub, until_noticed
 from .topology import Topology, pair
 
 LabOf = Callable[[Topology], Lab]
@@ -78,10 +78,5 @@ def test_a_dead_path(lab_of: LabOf, measured: Measured) -> None:
     alice, bob = lab["alice"], lab["bob"]
     time.sleep(5)
     lab.net.cut("alice", "bob")
-    took = lab.until(
-        lambda: alice.link(bob) is None and bob.link(alice) is None,
-        within=30,
-        what="both notice",
-        between=(alice, bob),
-    )
+    took = until_noticed(lab, alice, bob)
     compare(measured, "dead path noticed by both", took, [foretold(seed) for seed in SEEDS])
