@@ -9,9 +9,9 @@ import re
 import time
 from pathlib import Path
 
+from .boxes import Box
 from .lab import Lab
 from .node import REPOSITORY, Node
-from .underlay import Box
 
 FAILURES = REPOSITORY / "failures"
 TIMELINE = 40  # lines of the failing pair to print

@@ -19,9 +19,9 @@ from typing import Any, TypeAlias
 
 from . import agentlog
 from .agentlog import Change, Line
+from .boxes import Box
 from .pinger import Pinger
 from .shell import LabError
-from .underlay import Box
 from .wg import Interface
 
 REPOSITORY = Path(__file__).parents[2]
