@@ -113,6 +113,7 @@ def test_neighbours_behind_one_nat_without_hairpin(lab_of: LabOf, measured: Meas
         lambda: lab.path(carol, dave) == "LAN", within=10, what="the LAN path", between=(carol, dave)
     )
     measured("neighbours on LAN endpoints", took, bound=3)
+    lab.until_meshed(within=10)
     lab.check_pings()
 
 
