@@ -6,11 +6,11 @@ member says of its links is shown as its word and used for nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from random import Random
+from collections.abc import Iterator
 
 from .book import Book
-from .effects import Effect, Send
+from .common import Common
+from .effects import Send
 from .gossip import Gossip
 from .link import Link
 from .messages import AskLinks, Kind, Links, LinkWord, Path, batches
@@ -42,17 +42,11 @@ def path_of(link: Link, standpoint: Standpoint, book: Book) -> Path | None:
 
 
 class Census:
-    def __init__(
-        self,
-        links: Mapping[Key, Link],
-        standpoint: Standpoint,
-        gossip: Gossip,
-        rng: Random,
-        out: list[Effect],
-    ) -> None:
+    def __init__(self, common: Common, gossip: Gossip) -> None:
         self.heard: dict[Key, dict[Key, LinkWord]] = {}  # by the member that said so
-        self._links, self._standpoint, self._gossip, self._out = links, standpoint, gossip, out
-        self.number = rng.randrange(2**32)  # of the question last asked
+        self._links, self._standpoint, self._out = common.links, common.standpoint, common.out
+        self._gossip = gossip
+        self.number = common.rng.randrange(2**32)  # of the question last asked
         self._to_ask: list[Key] = []
         self._missing: dict[Key, int] = {}  # links of each asked member yet to be told; -1: all
         self._began = self._next = self._ends = float("-inf")

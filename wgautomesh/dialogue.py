@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 from .candidates import Candidate
 from .census import Census
-from .effects import Effect, Level, Look, Say, Send
+from .common import Common
+from .effects import Level, Look, Send
 from .gossip import Gossip
 from .herald import Herald
 from .link import Event, Link, State
@@ -14,7 +15,7 @@ from .messages import Answer, Hello, Introduce, Introduction, Kind, Message, Rec
 from .pace import look_spacing
 from .probing import Prober
 from .pursuit import Pursuit
-from .values import Endpoint, Key
+from .values import Endpoint
 from .waiting import Waiting
 
 FRESH = 2.0  # s; an older view of the device is renewed before telling a member where we see it,
@@ -25,25 +26,17 @@ COMPLAIN_EVERY = 60.0  # s between lines that one member causes at will
 class Dialogue:
     def __init__(
         self,
-        links: Mapping[Key, Link],
+        common: Common,
         gossip: Gossip,
         census: Census,
         herald: Herald,
         prober: Prober,
         pursuit: Pursuit,
-        schedule: Callable[[Link, float], None],
-        came_up: Callable[[Link, float], None],
-        out: list[Effect],
     ) -> None:
-        self._links = links
-        self._gossip = gossip
-        self._census = census
-        self._herald = herald
-        self._prober = prober
-        self._pursuit = pursuit
-        self._schedule = schedule
-        self._came_up = came_up
-        self._out = out
+        self._links, self._out = common.links, common.out
+        self._schedule, self._say = common.schedule, common.say
+        self._gossip, self._census, self._herald = gossip, census, herald
+        self._prober, self._pursuit = prober, pursuit
         self._waiting = Waiting()
         self._looked = float("-inf")
 
@@ -104,7 +97,7 @@ class Dialogue:
             case _:
                 self._census.receive(link, message, now)
         if reached and link.happened(Event.REACHED, now):
-            self._came_up(link, now)
+            self._prober.came_up(link, now)
 
     def _hello(self, link: Link, hello: Hello, now: float) -> None:
         self._out.append(Send(link.member, Answer(hello.number, self._gossip.book.digest, link.endpoint)))
@@ -130,7 +123,7 @@ class Dialogue:
         link.happened(Event.ANSWERED, now)
         if link.is_up:
             if not link.told:
-                self._came_up(link, now)
+                self._prober.came_up(link, now)
             self._schedule(link, now + self._prober.interval(link))
 
     def _agent_is_back(self, link: Link, now: float) -> None:
@@ -163,5 +156,5 @@ class Dialogue:
         if now - link.complained < COMPLAIN_EVERY:
             return False
         link.complained = now
-        self._out.append(Say(level, f"{link.member} {text}", link.member.key))
+        self._say(level, link, text)
         return True

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection
 
 from .admission import Routing, admit
-from .effects import Admit, Effect, Level, Look, Save, Say
-from .link import Link
+from .common import Common
+from .effects import Admit, Level, Look, Save
 from .values import Device, IPNetwork, Key
 
 
 class Gate:
     """`made` are the peers this agent put on the interface; `routing` says who owns which address there."""
 
-    def __init__(
-        self,
-        links: Mapping[Key, Link],
-        made: Collection[Key],
-        schedule: Callable[[Link, float], None],
-        out: list[Effect],
-    ) -> None:
+    def __init__(self, common: Common, made: Collection[Key]) -> None:
         self.made = set(made)
         self.routing = Routing(())
-        self._links, self._schedule, self._out = links, schedule, out
+        self._links, self._out = common.links, common.out
+        self._schedule, self._say = common.schedule, common.say
         self._held: tuple[list[Key], list[tuple[IPNetwork, ...]], list[int]] = [], [], []
         self._fits = False  # what the device held was what the members call for
 
@@ -48,7 +43,7 @@ class Gate:
         for key, link in self._links.items():
             why = plan.blocked.get(key)
             if why and why != link.blocked:
-                self._out.append(Say(Level.ERROR, f"{link.member} is left out: {why}", key))
+                self._say(Level.ERROR, link, f"is left out: {why}")
             elif link.blocked and not why:
                 self._schedule(link, now)
             link.blocked = why

@@ -7,13 +7,13 @@ at the same time. Neither is ever more than a hint.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from random import Random
+from collections.abc import Collection, Iterable
 
 from .book import Book
 from .budget import Budget
-from .effects import Effect, Send
-from .link import UP, Link, Roll, State
+from .common import Common
+from .effects import Send
+from .link import UP, Link, State
 from .messages import Introduce, Introduction, Message, Nat, Record, Records, Route, Seek, Summary, batches
 from .pace import (
     COMPARE_BURST,
@@ -44,16 +44,11 @@ COMPARE_ANYWAY = 10.0  # s without a comparison, after which one is due though a
 
 
 class Gossip:
-    def __init__(
-        self, own: Key, links: Mapping[Key, Link], roll: Roll, rng: Random, out: list[Effect]
-    ) -> None:
-        self.own = own
+    def __init__(self, common: Common) -> None:
+        own, links, rng = self.own, self._links, self._rng = common.own, common.links, common.rng
+        self._roll, self._out = common.roll, common.out
         self.due = float("inf")  # when news that waits may leave
         self.book = Book(lambda key: key == own or key in links)
-        self._links = links
-        self._roll = roll
-        self._rng = rng
-        self._out = out
         self._version = rng.randrange(2**32)  # a restart continues nowhere near; see `receive`
         self._changed = float("-inf")
         self._introduced: dict[frozenset[Key], float] = {}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from .candidates import refusal
-from .effects import Effect, Level, Say
+from .common import Common
+from .effects import Level, Say
 from .gossip import Gossip
-from .standpoint import Standpoint
 from .values import Endpoint, Key
 
 ANNOUNCE_EVERY = 1.0  # s between versions of our own record: all members hear of each
@@ -15,12 +15,11 @@ ANNOUNCE_BURST = 3  # versions that may follow each other at once
 class Herald:
     """Our own record, kept in line with our standpoint. Times in s."""
 
-    def __init__(self, standpoint: Standpoint, gossip: Gossip, out: list[Effect]) -> None:
+    def __init__(self, common: Common, gossip: Gossip) -> None:
         self.port = 0  # that WireGuard listens on; 0 while unknown
         self.due = float("inf")  # when a change that came too soon is to be announced
-        self._standpoint = standpoint
+        self._standpoint, self._out = common.standpoint, common.out
         self._gossip = gossip
-        self._out = out
         self._budget = float("-inf")
 
     def listening(self, port: int, now: float) -> None:

@@ -14,20 +14,20 @@ from random import Random
 from .candidates import Candidate, configured
 from .census import Census
 from .choice import Choice
+from .common import Common
 from .dialogue import Dialogue
-from .effects import Effect, Level, Look, Save, Say
+from .effects import Effect, Level, Look, Save
 from .gate import Gate
 from .gossip import Gossip
 from .herald import Herald
-from .link import MISSED_INTERVAL, MISSES_ADOPTED, Event, Link, Roll, State
+from .link import MISSES_ADOPTED, Event, Link, State
 from .messages import Kind, Message
 from .move import Mover
 from .pace import look_spacing
 from .past import Past, remember
 from .probing import Prober
 from .pursuit import LAN_HIGH_WAITS, Pursuit
-from .standpoint import Standpoint, Surroundings
-from .timers import Timers
+from .standpoint import Surroundings
 from .values import Device, Endpoint, IPAddress, Key, Member
 
 LOOK_CONNECTING = 1.0  # s between reads of the device while something is being connected
@@ -41,57 +41,20 @@ class Mesh:
 
     def __init__(self, own: Key, members: Iterable[Member], *, rng: Random, now: float, past: Past) -> None:
         self.own = own
-        self.links: dict[Key, Link] = {}
-        self.standpoint = Standpoint()
-        self._rng = rng
-        self._out: list[Effect] = []
-        self.roll = Roll()
-        self.gossip = Gossip(own, self.links, self.roll, rng, self._out)
-        self.census = Census(self.links, self.standpoint, self.gossip, rng, self._out)
-        self._gate = Gate(self.links, past.made, self._schedule, self._out)
-        self._herald = Herald(self.standpoint, self.gossip, self._out)
-        self.choice = Choice(self.gossip.book, self.standpoint, self._gate)
-        self._prober = Prober(
-            self.links,
-            self.roll,
-            self.gossip,
-            self.standpoint,
-            self.choice,
-            self._schedule,
-            self._came_up,
-            rng,
-            self._out,
-        )
-        self._pursuit = Pursuit(
-            self.links,
-            self.roll,
-            self.gossip,
-            self.standpoint,
-            self.choice,
-            self._prober,
-            self._schedule,
-            self._came_up,
-            rng,
-            self._out,
-        )
-        self._dialogue = Dialogue(
-            self.links,
-            self.gossip,
-            self.census,
-            self._herald,
-            self._prober,
-            self._pursuit,
-            self._schedule,
-            self._came_up,
-            self._out,
-        )
-        self._mover = Mover(
-            self.links, self.choice, self._prober, self._pursuit, self.standpoint, self._schedule, self._out
-        )
+        self.common = common = Common(own, rng)
+        self.links, self.standpoint, self._out = common.links, common.standpoint, common.out
+        self.gossip = Gossip(common)
+        self.census = Census(common, self.gossip)
+        self._gate = Gate(common, past.made)
+        self._herald = Herald(common, self.gossip)
+        self.choice = Choice(self.gossip.book, common.standpoint, self._gate)
+        self._prober = Prober(common, self.gossip, self.choice)
+        self._pursuit = Pursuit(common, self.gossip, self.choice, self._prober)
+        self._dialogue = Dialogue(common, self.gossip, self.census, self._herald, self._prober, self._pursuit)
+        self._mover = Mover(common, self.choice, self._prober, self._pursuit)
         self._looked = float("-inf")
         self._look_asked = False
         self._joined: list[Key] = []  # members that came while it ran: they begin with the next look
-        self._timers = Timers()
         for member in members:
             if member.key != own:
                 self._add(member, past.endpoints.get(member.key, ()), now)
@@ -135,7 +98,7 @@ class Mesh:
         self._dialogue.gone()
         for key, link in self.links.items():
             link.lost(now)
-            self._timers.clear(key)
+            self.common.timers.clear(key)
             self.standpoint.forget(key)
             self.gossip.forget(key)
         return self._take()
@@ -228,7 +191,7 @@ class Mesh:
 
     def tick(self, now: float) -> list[Effect]:
         """Do what is due. To be called at `next_tick`; sooner or later does no harm."""
-        for key in self._timers.ring(now):
+        for key in self.common.timers.ring(now):
             link = self.links[key]
             if link.is_up:
                 self._prober.probe(link, now)
@@ -247,7 +210,8 @@ class Mesh:
         return self._take()
 
     def next_tick(self) -> float:
-        return min(self._timers.next(), self._next_look(), self._herald.due, self._mover.due, self.gossip.due)
+        alarm = self.common.timers.next()
+        return min(alarm, self._next_look(), self._herald.due, self._mover.due, self.gossip.due)
 
     @property
     def made(self) -> set[Key]:
@@ -261,7 +225,7 @@ class Mesh:
     # -- what becomes of links ------------------------------------------------------------------------
 
     def _add(self, member: Member, restored: Iterable[Endpoint], now: float) -> None:
-        link = Link(member, low=self.own < member.key, rng=self._rng, now=now, roll=self.roll)
+        link = Link(member, low=self.own < member.key, rng=self.common.rng, now=now, roll=self.common.roll)
         self.links[member.key] = link
         for candidate in configured(member, now):
             link.candidates.offer(candidate)
@@ -270,8 +234,8 @@ class Mesh:
 
     def _drop(self, key: Key) -> None:
         link = self.links.pop(key)
-        self.roll.leave(link)
-        self._timers.clear(key)
+        self.common.roll.leave(link)
+        self.common.timers.clear(key)
         self.standpoint.forget(key)
         self.gossip.drop(key)
         self.census.drop(key)
@@ -287,33 +251,14 @@ class Mesh:
             link.candidates.offer(Candidate(link.endpoint, Kind.OBSERVED, now))
             link.patience = MISSES_ADOPTED
             link.happened(Event.SESSION_FOUND, now)
-            self._schedule(link, now)
+            self.common.schedule(link, now)
             return
         if link.endpoint:
             link.candidates.offer(Candidate(link.endpoint, Kind.CONFIGURED, now))
         self._pursuit.start(link, now)
 
-    def _came_up(self, link: Link, now: float) -> None:
-        """The link works now: note where, tell the operator, and talk."""
-        origin = link.candidates.get(link.endpoint) if link.endpoint else None
-        if link.endpoint:
-            link.candidates.confirm(link.endpoint, now)
-        link.proved_alive(now)
-        link.told, link.complaint = True, ""
-        link.reached()
-        how = origin.learned_from if origin else "its own handshake"
-        if origin and origin.kind is Kind.CONFIGURED and origin.source is None:
-            how = link.member.origin
-        agent = "" if link.agent else "; its agent does not answer"
-        text = f"connected at {link.endpoint} after {link.downtime(now)} (learned from {how}){agent}"
-        self._say(Level.INFO, link, text)
-        self._out.append(Save())
-        self.gossip.greet(link, now)
-        self._prober.hello(link, now)
-        self._schedule(link, now + MISSED_INTERVAL)
-
     def _roamed(self, link: Link, before: Endpoint | None, now: float) -> None:
-        self._say(Level.DEBUG, link, f"is at {link.endpoint} now")
+        self.common.say(Level.DEBUG, link, f"is at {link.endpoint} now")
         if link.is_lan(before) != link.is_lan(link.endpoint):
             link.rtt = None  # the other path's round trip says nothing of this one
         if link.endpoint and link.state is State.CONNECTED:
@@ -322,19 +267,13 @@ class Mesh:
             if not any(each.on_lan for each in link.candidates):  # else it could roam to and fro for ever
                 self._prober.hello(link, now)  # which tells the member where it is seen
 
-    # -- timers and effects ---------------------------------------------------------------------------
-
-    def _schedule(self, link: Link, due: float) -> None:
-        self._timers.set(link.member.key, due)
+    # -- effects ---------------------------------------------------------------------------------------
 
     def _next_look(self) -> float:
         if self._look_asked or self._pursuit.adopting:
             return float("inf")
         least = LOOK_CONNECTING if self._pursuit.busy else LOOK_IDLE
         return self._looked + look_spacing(len(self.links), least)
-
-    def _say(self, level: Level, link: Link, text: str) -> None:
-        self._out.append(Say(level, f"{link.member} {text}", link.member.key))
 
     def _take(self) -> list[Effect]:
         effects = list(self._out)

@@ -7,17 +7,16 @@ side alone, that with the lower key, makes the peer anew. Measurements: docs/pro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from .budget import Budget
 from .candidates import Candidate, lacks_scope
 from .choice import Choice
-from .effects import Change, Effect, Level, Look, Save, Say
+from .common import Common
+from .effects import Change, Level, Look, Save
 from .link import Link, State
 from .probing import Prober
 from .pursuit import Pursuit
-from .standpoint import Standpoint
 from .values import Device, Endpoint, Key
 
 ASSERT_EVERY = 0.005  # s between two changes to the new path
@@ -59,24 +58,11 @@ class _Move:
 class Mover:
     """All moves that are under way. Times are in s."""
 
-    def __init__(
-        self,
-        links: Mapping[Key, Link],
-        choice: Choice,
-        prober: Prober,
-        pursuit: Pursuit,
-        standpoint: Standpoint,
-        schedule: Callable[[Link, float], None],
-        out: list[Effect],
-    ) -> None:
+    def __init__(self, common: Common, choice: Choice, prober: Prober, pursuit: Pursuit) -> None:
         self.due = float("inf")
-        self._links = links
-        self._choice = choice
-        self._prober = prober
-        self._pursuit = pursuit
-        self._standpoint = standpoint
-        self._schedule = schedule
-        self._out = out
+        self._links, self._standpoint = common.links, common.standpoint
+        self._out, self._schedule, self._say = common.out, common.schedule, common.say
+        self._choice, self._prober, self._pursuit = choice, prober, pursuit
         self._moves: dict[Key, _Move] = {}
         self._readded: dict[Key, float] = {}
         self._paused: dict[Key, tuple[float, float]] = {}  # until when, and how long that was
@@ -244,7 +230,7 @@ class Mover:
         link.candidates.confirm(link.endpoint or move.target.endpoint, now)
         if not move.told:
             move.told = True
-            self._say(link, f"moved to the LAN, {link.endpoint}, from {move.origin}")
+            self._say(Level.INFO, link, f"moved to the LAN, {link.endpoint}, from {move.origin}")
         self._out.append(Save())
         self._prober.hello(link, now)
         self._schedule(link, now + JUDGE_EVERY)
@@ -257,7 +243,9 @@ class Mover:
             return
         pause = min(2 * self._paused.get(key, (0.0, PAUSE[0] / 2))[1], PAUSE[1])
         self._paused[key] = (now + pause, pause)
-        self._say(link, f"is on the LAN, but its WireGuard does not answer there: back to {move.origin}")
+        self._say(
+            Level.INFO, link, f"is on the LAN, but its WireGuard does not answer there: back to {move.origin}"
+        )
         self._go(link, move.origin, now)
 
     def _go(self, link: Link, endpoint: Endpoint, now: float) -> None:
@@ -280,6 +268,3 @@ class Mover:
 
     def _is_near(self, candidate: Candidate) -> bool:
         return self._standpoint.is_on_link(candidate.endpoint.ip)
-
-    def _say(self, link: Link, text: str) -> None:
-        self._out.append(Say(Level.INFO, f"{link.member} {text}", link.member.key))

@@ -5,13 +5,11 @@ Pure. A doubted link is only ever changed in place: its session outlives what is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from random import Random
-
 from .budget import Budget
 from .candidates import Candidate
 from .choice import Choice
-from .effects import Change, Effect, Level, Look, Say, Send
+from .common import Common
+from .effects import Change, Level, Look, Save, Send
 from .gossip import Gossip
 from .link import (
     MISSED_INTERVAL,
@@ -21,13 +19,11 @@ from .link import (
     UP,
     Event,
     Link,
-    Roll,
     State,
 )
-from .messages import Hello, Seek
+from .messages import Hello, Kind, Seek
 from .pace import AT_ONCE, PROBE_RATE, SMALL, claim, enough_misses, probe_interval, repeat_interval
-from .standpoint import Standpoint
-from .values import Endpoint, Key
+from .values import Endpoint
 
 LAN_PROBE_INTERVAL = 1.0  # s between answered probes on a LAN, if the member may be reached elsewhere too
 LAN_MISSED_INTERVAL = 0.2  # s after which an unanswered one is repeated there: a LAN answers in milliseconds
@@ -39,28 +35,11 @@ AGENTLESS_PATIENCE = 15.0  # s without a sign of WireGuard itself, where no agen
 
 
 class Prober:
-    def __init__(
-        self,
-        links: Mapping[Key, Link],
-        roll: Roll,
-        gossip: Gossip,
-        standpoint: Standpoint,
-        choice: Choice,
-        schedule: Callable[[Link, float], None],
-        came_up: Callable[[Link, float], None],
-        rng: Random,
-        out: list[Effect],
-    ) -> None:
-        self._links = links
-        self._roll = roll
-        self._gossip = gossip
-        self._standpoint = standpoint
-        self._choice = choice
-        self._schedule = schedule
-        self._came_up = came_up
-        self._rng = rng
-        self._out = out
-        self._number = rng.randrange(2**32)
+    def __init__(self, common: Common, gossip: Gossip, choice: Choice) -> None:
+        self._links, self._roll, self._standpoint = common.links, common.roll, common.standpoint
+        self._rng, self._out, self._schedule, self._say = common.rng, common.out, common.schedule, common.say
+        self._gossip, self._choice = gossip, choice
+        self._number = common.rng.randrange(2**32)
         self._proofs = Budget(1 / PROBE_RATE, AT_ONCE)
         self._moves = Budget(MOVES_SPACING, 1)
         self._usual = 0.0  # s that answers take, all links together
@@ -69,6 +48,25 @@ class Prober:
         self._number = (self._number + 1) % 2**32
         link.probe_sent(self._number, now)
         self._out.append(Send(link.member, Hello(self._number, self._gossip.book.digest, link.endpoint)))
+
+    def came_up(self, link: Link, now: float) -> None:
+        """The link works now: note where, tell the operator, and talk."""
+        origin = link.candidates.get(link.endpoint) if link.endpoint else None
+        if link.endpoint:
+            link.candidates.confirm(link.endpoint, now)
+        link.proved_alive(now)
+        link.told, link.complaint = True, ""
+        link.reached()
+        how = origin.learned_from if origin else "its own handshake"
+        if origin and origin.kind is Kind.CONFIGURED and origin.source is None:
+            how = link.member.origin
+        agent = "" if link.agent else "; its agent does not answer"
+        text = f"connected at {link.endpoint} after {link.downtime(now)} (learned from {how}){agent}"
+        self._say(Level.INFO, link, text)
+        self._out.append(Save())
+        self._gossip.greet(link, now)
+        self.hello(link, now)
+        self._schedule(link, now + MISSED_INTERVAL)
 
     def probe(self, link: Link, now: float) -> None:
         """A probe is due; if the last one is unanswered, that was a miss, and the link may be silent now."""
@@ -166,7 +164,7 @@ class Prober:
             self.without_agent(link, now)
             link.happened(Event.ANSWERED, now)
             if not link.told:
-                self._came_up(link, now)
+                self.came_up(link, now)
             return
         link.happened(Event.MISSED, now)
         link.happened(Event.SILENCE, now)
@@ -187,6 +185,3 @@ class Prober:
             link.hint = hint
         if link.first_unanswered is None:
             self._schedule(link, now)
-
-    def _say(self, level: Level, link: Link, text: str) -> None:
-        self._out.append(Say(level, f"{link.member} {text}", link.member.key))

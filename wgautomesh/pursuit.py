@@ -7,9 +7,8 @@ only when nothing else is left (that alone lets WireGuard start a new handshake 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
-from random import Random
 
 from .admission import KEEPALIVE
 from .attempt import LOW_FIRST, QUIET_ROUNDS, REPEAT
@@ -17,15 +16,15 @@ from .book import are_kept_apart, has_opened_port
 from .budget import Budget
 from .candidates import MAX_CANDIDATES, Candidate
 from .choice import Choice
-from .effects import Change, Effect, Level, Look, Readd, Resolve, Save, Say
+from .common import Common
+from .effects import Change, Level, Look, Readd, Resolve, Save
 from .gossip import ASKED, Gossip
-from .link import NEVER, Event, Link, Roll, State
+from .link import NEVER, Event, Link, State
 from .messages import Kind, Nat
 from .pace import AT_ONCE, ROUND_RATE, SMALL, TURN_WITHIN, VAIN_RATE
 from .probing import Prober
 from .reasons import circumstances, reason
 from .restraint import Restraint
-from .standpoint import Standpoint
 from .values import Device, Endpoint, HostPort, Key, Peer
 
 RESOLVE_EVERY = 5.0  # s between two look-ups of one name, whoever makes us try
@@ -41,36 +40,17 @@ AGENTLESS_AFTER = 3.0  # s of unanswered Hellos before we say that no agent is t
 
 
 class Pursuit:
-    def __init__(
-        self,
-        links: Mapping[Key, Link],
-        roll: Roll,
-        gossip: Gossip,
-        standpoint: Standpoint,
-        choice: Choice,
-        prober: Prober,
-        schedule: Callable[[Link, float], None],
-        came_up: Callable[[Link, float], None],
-        rng: Random,
-        out: list[Effect],
-    ) -> None:
+    def __init__(self, common: Common, gossip: Gossip, choice: Choice, prober: Prober) -> None:
         self.adopting = True  # until the first look at this interface, which may have sessions already
-        self._links = links
-        self._roll = roll
-        self._gossip = gossip
-        self._standpoint = standpoint
-        self._choice = choice
-        self._prober = prober
-        self._schedule = schedule
-        self._came_up = came_up
-        self._out = out
+        self._links, self._roll, self._standpoint = common.links, common.roll, common.standpoint
+        self._rng, self._out, self._schedule, self._say = common.rng, common.out, common.schedule, common.say
+        self._gossip, self._choice, self._prober = gossip, choice, prober
         self._cleared: set[Key] = set()  # links whose peer is to be made anew without an endpoint
         self._restraint = Restraint()
         self._shooting: dict[Key, None] = {}  # links with a round of shots, and some whose round has ended
         self._rounds = Budget(1 / ROUND_RATE, AT_ONCE)
         self._vain_rounds = Budget(1 / VAIN_RATE, 1)
         self._vain_answers = Budget(1 / VAIN_RATE, AT_ONCE)  # to introductions that others asked for
-        self._rng = rng
         self._aimed: dict[Key, None] = {}  # links whose shot waits for a look at the device, in order
 
     @property
@@ -227,7 +207,7 @@ class Pursuit:
         if now - asked > AGENTLESS_AFTER and link.answers_without_agent(now):
             self._prober.without_agent(link, now)
             if link.happened(Event.REACHED, now):
-                self._came_up(link, now)
+                self._prober.came_up(link, now)
             return True
         if now >= link.hands_off_until:
             link.hands_off_until = None
@@ -302,6 +282,3 @@ class Pursuit:
         """Whether a router lets everybody in to us, and none does to the member."""
         ours, theirs = self._gossip.book.get(self._gossip.own), self._gossip.book.get(link.member.key)
         return has_opened_port(ours) and not has_opened_port(theirs)
-
-    def _say(self, level: Level, link: Link, text: str) -> None:
-        self._out.append(Say(level, f"{link.member} {text}", link.member.key))

@@ -61,4 +61,4 @@ def meetings(nodes: list[Node]) -> int:
 
 
 def links_up(nodes: list[Node]) -> int:
-    return sum(node.mesh.roll.count(*UP) for node in nodes if node.mesh)
+    return sum(node.mesh.common.roll.count(*UP) for node in nodes if node.mesh)

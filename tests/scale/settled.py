@@ -101,7 +101,7 @@ def agent_runs(node: Node, nodes: list[Node]) -> None:
             link.happened(Event.CANDIDATE, now)
             link.attempt.rounds = len(BACKOFF)  # all in vain
             due = world.rng.uniform(0, apart / VAIN_RATE if len(nodes) > SMALL else BACKOFF[-1])
-        mesh._timers.set(key, now + due)
+        mesh.common.timers.set(key, now + due)
     node._arm()
 
 

@@ -103,7 +103,7 @@ def test_members_that_cannot_meet_hardly_try_and_do_once_their_routers_let_them(
     assert free.mesh
     free.site.replace("preserving")
     met = sum(can_meet(free, other) for other in mesh.nodes if other is not free)
-    roll = free.mesh.roll
+    roll = free.mesh.common.roll
     assert met > 2 * roll.count(*UP)
     assert mesh.run(FORMED, until=lambda: roll.count(*UP) >= 0.75 * met) is not None
     assert mesh.run(60, until=lambda: roll.count(*UP) == met) is not None

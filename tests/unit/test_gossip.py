@@ -10,9 +10,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from wgautomesh import gossip as module
-from wgautomesh.effects import Effect, Send
+from wgautomesh.common import Common
+from wgautomesh.effects import Send
 from wgautomesh.gossip import ASKED, COMPARE_EVERY, FANOUT, INTRODUCE_EVERY, SEEK_EVERY, SETTLE, Gossip
-from wgautomesh.link import Event, Link, Roll
+from wgautomesh.link import Event, Link
 from wgautomesh.messages import (
     Introduce,
     Introduction,
@@ -41,18 +42,16 @@ class Node:
     """One node's Gossip with links to members 1, 2, 3, …; what it sends is collected."""
 
     def __init__(self, members: int, *, up: int | None = None, seed: int = 1, own: Key = OWN) -> None:
-        rng = Random(seed)
-        self.out: list[Effect] = []
-        self.links: dict[Key, Link] = {}
-        self.roll = Roll()
+        common = Common(own, Random(seed))
+        self.out, self.links, self.roll = common.out, common.links, common.roll
         for number in range(1, members + 1):
             member = Member(key_of(number), ip_address(f"10.14.0.{number}"))
-            link = Link(member, low=False, rng=rng, now=0.0, roll=self.roll)
+            link = Link(member, low=False, rng=common.rng, now=0.0, roll=self.roll)
             if number <= (members if up is None else up):
                 link.happened(Event.REACHED, 0.0)
                 link.endpoint = Endpoint(ip_address(f"44.128.1.{number}"), 51820)
             self.links[member.key] = link
-        self.gossip = Gossip(own, self.links, self.roll, rng, self.out)
+        self.gossip = Gossip(common)
 
     def link(self, number: int) -> Link:
         return self.links[key_of(number)]
