@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from .book import Book
 from .gossip import Gossip
 from .link import Link, State
 from .messages import Kind, Nat
@@ -22,6 +23,9 @@ class Circumstances:
     """What does not depend on the member. `now` and `clock_back` in s."""
 
     now: float
+    own: Key
+    links: Mapping[Key, Link]
+    book: Book
     nat: Nat = Nat.UNKNOWN  # before ourselves
     company: bool = True  # another member is connected, and its agent answers
     clock_back: float = 0.0  # by how much our wall clock went back
@@ -35,6 +39,9 @@ def circumstances(
     own = gossip.book.get(gossip.own)
     return Circumstances(
         now,
+        gossip.own,
+        links,
+        gossip.book,
         own.nat if own else Nat.UNKNOWN,
         any(link.is_up and link.agent for link in links.values()),
         standpoint.clock_back,
@@ -91,6 +98,27 @@ def _nobody_reaches_it(link: Link, around: Circumstances) -> str:
     return f"no answer at {where}, nor do others reach it: a wrong endpoint, or it is down"
 
 
+def _beside(key: Key, around: Circumstances) -> Link | None:
+    """Another member behind the same router with the same listen port.
+
+    One of them alone can have that port outside. A router that gives it to one for some destinations, to the
+    other for others, leads astray who shoots at where a third sees them.
+    """
+    record = around.book.get(key)
+    if record is None:
+        return None
+    public = {route.endpoint.ip for route in record.routes if route.kind is Kind.OBSERVED}
+    ports = {route.endpoint.port for route in record.routes if route.kind is Kind.LAN}
+    for other, link in around.links.items():
+        theirs = around.book.get(other)
+        routes = theirs.routes if theirs and other != key else ()
+        if any(each.kind is Kind.OBSERVED and each.endpoint.ip in public for each in routes) and any(
+            each.kind is Kind.LAN and each.endpoint.port in ports for each in routes
+        ):
+            return link
+    return None
+
+
 def _others_reach_it(link: Link, around: Circumstances) -> str:
     opened = around.opened or any(each.kind is Kind.MAPPED for each in link.candidates)
     closed = not opened and Nat.OPEN not in (around.nat, link.nat)
@@ -103,6 +131,10 @@ def _others_reach_it(link: Link, around: Circumstances) -> str:
         return "its NAT changes ports, ours lets in no stranger: map or fix a port on one side"
     if ours:
         return "our NAT changes ports, its lets in no stranger: map or fix a port on one side"
+    for key, whose in ((around.own, "our"), (link.member.key, "its")):
+        beside = _beside(key, around) if closed else None
+        if beside:
+            return f"{beside.member} has {whose} router and {whose} listen port: give each a port of its own"
     text = "others reach it, but nothing gets through between us: does a firewall drop UDP?"
     if Nat.UNKNOWN in (around.nat, link.nat):
         text += " One observer is too few to tell whether a NAT changes ports"

@@ -27,6 +27,8 @@ REASONS = {
     "agent stopped": "reachable, but no agent answers there",
     "no endpoint": "nobody knows an endpoint",
     "unknown name": "nowhere.invalid does not resolve, and nobody knows another endpoint",
+    "one port, here": "carol (10.77.0.4) has our router and our listen port: give each a port of its own",
+    "one port, there": "carol (10.77.0.4) has its router and its listen port: give each a port of its own",
     "cut off": "no answer at {at} nor from anybody else: a wrong endpoint, or no UDP gets in or out",
 }
 FOREIGN = KeyPair.generate().public
@@ -115,6 +117,26 @@ def test_a_mapping_that_ends_at_a_second_nat_has_its_line(lab_of: LabOf) -> None
     lab.start()
     expect(lab, lab["alice"], lab["bob"], "double NAT mapping")
     assert "is not public" in " ".join(lab["alice"].ask("status")[1].split())
+
+
+def test_two_behind_one_router_with_one_port_have_theirs(lab_of: LabOf) -> None:
+    """The router gives the port to carol for alice and to bob for the hub, by which alice knows him."""
+    behind = Router("south", (Host("bob"), Host("carol")))
+    lab = lab_of(Topology((Host("hub"), Router("north", (Host("alice"),)), behind), delay=0.025))
+    alice, bob, carol = lab["alice"], lab["bob"], lab["carol"]
+    north, south = lab.net.boxes["north"], lab.net.boxes["south"]
+    south.ns.run(
+        *("conntrack", "-I", "-p", "udp", "--timeout", "300"),
+        *("-s", str(carol.box.address()), "--sport", "51820", "-d", str(north.address()), "--dport", "51820"),
+        *("--src-nat", f"{south.address()}:51820"),
+    )
+    lab.configure(preset=["hub"], lan_discovery=False)
+    lab.start("hub", "alice", "bob")
+    lab.until_connected(lab["hub"], bob, within=20)
+    lab.start("carol")
+    lab.until_connected(alice, carol, within=20)
+    expect(lab, alice, bob, "one port, there")
+    expect(lab, bob, alice, "one port, here")
 
 
 def test_a_clock_set_back_and_being_cut_off_have_theirs(lab_of: LabOf) -> None:
