@@ -31,8 +31,13 @@ ONLY_NET_ADMIN = (
 )
 
 
+# With one port for bob and carol, a new address of their router may keep one of them from alice for good.
 MESH = Topology(
-    (Host("hub"), Router("north", (Host("alice"),)), Router("south", (Host("bob"), Host("carol"))))
+    (
+        Host("hub"),
+        Router("north", (Host("alice"),)),
+        Router("south", (Host("bob"), Host("carol", port=51821))),
+    )
 )
 
 

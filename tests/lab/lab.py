@@ -20,11 +20,10 @@ from types import FrameType, TracebackType
 
 from .node import Node, Setting
 from .shell import Mark, sweep
-from .topology import Topology
+from .topology import WIREGUARD_PORT, Topology
 from .underlay import Underlay
 from .wg import Interface, KeyPair, has_kernel_module
 
-WIREGUARD_PORT = 51820
 POLL = 0.02  # s between two looks at what we wait for
 STARTS_WITHIN = 60.0  # s for all agents of a lab, on a busy machine
 
@@ -58,7 +57,7 @@ class Lab:
             self.net = Underlay(self.topology, self.mark)
             for number, host in enumerate(self.topology.hosts(), 1):
                 address = f"{self.topology.mesh[number]}/{self.topology.mesh.prefixlen}"
-                self.nodes[host.name] = self._node(host.name, host.name, address, WIREGUARD_PORT)
+                self.nodes[host.name] = self._node(host.name, host.name, address, host.port)
         except BaseException:
             self.close()
             raise

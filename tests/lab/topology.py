@@ -14,6 +14,7 @@ from enum import Enum, Flag, auto
 from ipaddress import IPv4Network, IPv6Network
 
 MESH = IPv4Network("10.77.0.0/16")
+WIREGUARD_PORT = 51820
 
 
 class Nat(Enum):
@@ -39,6 +40,7 @@ class Host:
 
     name: str
     firewall: bool = False
+    port: int = WIREGUARD_PORT
 
 
 class Maps(Flag):
