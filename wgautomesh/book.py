@@ -89,6 +89,19 @@ def has_opened_port(record: Record | None) -> bool:
     return record is not None and any(route.kind is Kind.MAPPED for route in record.routes)
 
 
+def seems_to_change_ports(record: Record | None) -> bool:
+    """Whether the member's NAT does, or a single observer sees it at another port than it listens on."""
+    if record is None or record.nat is not Nat.UNKNOWN:
+        return record is not None and record.nat is Nat.CHANGING
+    outer = {route.endpoint.port for route in record.routes if route.kind is Kind.OBSERVED}
+    return bool(outer) and outer.isdisjoint(listen_ports(record))
+
+
+def listen_ports(record: Record | None) -> set[int]:
+    """What the member's WireGuard listens on, by its own word: one port, or none if it tells no address."""
+    return {each.endpoint.port for each in record.routes if each.kind is Kind.LAN} if record else set()
+
+
 def are_kept_apart(one: Record | None, other: Record | None) -> bool:
     """Whether shots of these two can hardly meet, by what is said of their NATs.
 

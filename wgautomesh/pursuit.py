@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from .admission import KEEPALIVE
 from .attempt import LOW_FIRST, QUIET_ROUNDS, REPEAT
-from .book import are_kept_apart, has_opened_port
+from .book import are_kept_apart, has_opened_port, seems_to_change_ports
 from .budget import Budget
 from .candidates import MAX_CANDIDATES, Candidate
 from .choice import Choice
@@ -51,6 +51,7 @@ class Pursuit:
         self._rounds = Budget(1 / ROUND_RATE, AT_ONCE)
         self._vain_rounds = Budget(1 / VAIN_RATE, 1)
         self._vain_answers = Budget(1 / VAIN_RATE, AT_ONCE)  # to introductions that others asked for
+        self._vain: list[Link] = []  # links whose round has just ended
         self._aimed: dict[Key, None] = {}  # links whose shot waits for a look at the device, in order
 
     @property
@@ -173,6 +174,7 @@ class Pursuit:
             link = self._links.get(key)
             if link and link.state is State.TRYING and not link.blocked:
                 self._shoot(link, device.peers.get(key), now)
+        self._complain(now)
         if self._aimed:
             self._out.append(Look())
 
@@ -234,10 +236,19 @@ class Pursuit:
             attempt.be_quiet(now)
         else:
             attempt.rest(now)
-        why = reason(link, circumstances(self._links, self._gossip, self._standpoint, now))
-        if why != link.complaint:
-            link.complaint = why
-            self._say(Level.WARNING, link, f"not reached: {why}")
+        self._vain.append(link)
+
+    def _complain(self, now: float) -> None:
+        """Say why those are not reached whose round has ended, if it is not what was said last."""
+        if not self._vain:
+            return
+        around = circumstances(self._links, self._gossip, self._standpoint, now)
+        vain, self._vain = self._vain, []
+        for link in vain:
+            why = reason(link, around)
+            if why != link.complaint:
+                link.complaint = why
+                self._say(Level.WARNING, link, f"not reached: {why}")
 
     def fell_silent(self, link: Link, now: float) -> None:
         """Nobody answers any more: try in place what else is known, and ask who knows better."""
@@ -279,6 +290,8 @@ class Pursuit:
         return are_kept_apart(book.get(self._gossip.own), book.get(link.member.key))
 
     def _only_ours_is_open(self, link: Link) -> bool:
-        """Whether a router lets everybody in to us, and none does to the member."""
+        """Whether the member can shoot at us, and nobody can tell where to shoot at it."""
         ours, theirs = self._gossip.book.get(self._gossip.own), self._gossip.book.get(link.member.key)
-        return has_opened_port(ours) and not has_opened_port(theirs)
+        if has_opened_port(ours):
+            return not has_opened_port(theirs)
+        return ours is not None and ours.nat is Nat.OPEN and seems_to_change_ports(theirs)

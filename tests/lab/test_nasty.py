@@ -297,9 +297,7 @@ def test_a_changing_nat_and_a_fixed_port(lab_of: LabOf, measured: Measured, dela
     lab = lab_of(topology)
     lab.configure(preset=["hub"])
     lab.start()
-    measured(
-        "changing NAT to a fixed port", lab.until_connected(lab["alice"], lab["fixed"], within=20), bound=3
-    )
+    measured("changing NAT to a fixed port", since_hub(lab, lab["alice"], lab["fixed"]), bound=3)
 
 
 def changing(one: Nat, other: Nat) -> Topology:
