@@ -1,4 +1,4 @@
-"""What all parts of the core work on. Pure."""
+"""What the parts of the core share. Pure."""
 
 from __future__ import annotations
 

@@ -45,11 +45,11 @@ COMPARE_ANYWAY = 10.0  # s without a comparison, after which one is due though a
 
 class Gossip:
     def __init__(self, common: Common) -> None:
-        own, links, rng = self.own, self._links, self._rng = common.own, common.links, common.rng
-        self._roll, self._out = common.roll, common.out
+        self.own, self._links, self._roll = common.own, common.links, common.roll
+        self._rng, self._out = common.rng, common.out
         self.due = float("inf")  # when news that waits may leave
-        self.book = Book(lambda key: key == own or key in links)
-        self._version = rng.randrange(2**32)  # a restart continues nowhere near; see `receive`
+        self.book = Book(lambda key: key == self.own or key in self._links)
+        self._version = self._rng.randrange(2**32)  # a restart continues nowhere near; see `receive`
         self._changed = float("-inf")
         self._introduced: dict[frozenset[Key], float] = {}
         self._sought: dict[Key, float] = {}

@@ -267,7 +267,7 @@ class Mesh:
             if not any(each.on_lan for each in link.candidates):  # else it could roam to and fro for ever
                 self._prober.hello(link, now)  # which tells the member where it is seen
 
-    # -- effects ---------------------------------------------------------------------------------------
+    # -- effects --------------------------------------------------------------------------------------
 
     def _next_look(self) -> float:
         if self._look_asked or self._pursuit.adopting:

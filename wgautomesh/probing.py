@@ -1,4 +1,4 @@
-"""How members that are reached are watched: probes, misses, and the verdict that a path is dead.
+"""What follows when a member is reached, and how it is watched: probes, misses, the verdict of a dead path.
 
 Pure. A doubted link is only ever changed in place: its session outlives what is tried.
 """

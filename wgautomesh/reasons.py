@@ -7,18 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
 
-from .book import Book
+from .book import Book, listen_ports
 from .gossip import Gossip
 from .link import Link, State
-from .messages import Kind, Nat
+from .messages import Kind, Nat, Record
 from .standpoint import Standpoint
-from .values import HostPort, Key
+from .values import Endpoint, HostPort, IPAddress, Key
 
 INTRODUCTION_LASTS = 120.0  # s for which an introduction says that others reach the member
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Circumstances:
     """What does not depend on the member. `now` and `clock_back` in s."""
 
@@ -31,6 +33,33 @@ class Circumstances:
     clock_back: float = 0.0  # by how much our wall clock went back
     behind_two_nats: bool = False  # our router mapped a port, and stands behind another NAT
     opened: bool = False  # our router opened a port to everybody
+
+    @cached_property
+    def places(self) -> Mapping[Endpoint, list[Link]]:
+        """Which members were lately heard of behind each public address with each listen port."""
+        places: dict[Endpoint, list[Link]] = {}
+        for link in self.links.values():
+            if link.is_up or self.now - link.introduced_at < INTRODUCTION_LASTS:
+                record = self.book.get(link.member.key)
+                for ip, port in product(_public(record), listen_ports(record)):
+                    places.setdefault(Endpoint(ip, port), []).append(link)
+        return places
+
+    def sharer(self, key: Key) -> Link | None:
+        """Another member with the place at which others see this one.
+
+        A router gives the outer port to one of the two. If it does not give it to the same one for all
+        destinations, who shoots at where a third sees a member meets the other.
+        """
+        record = self.book.get(key)
+        seen = (each.endpoint for each in record.routes if each.kind is Kind.OBSERVED) if record else ()
+        contested = [each for each in seen if each.port in listen_ports(record)]
+        sharers = [link for each in contested for link in self.places.get(each, ())]
+        return next((link for link in sharers if link.member.key != key), None)
+
+
+def _public(record: Record | None) -> set[IPAddress]:
+    return {each.endpoint.ip for each in record.routes if each.kind is Kind.OBSERVED} if record else set()
 
 
 def circumstances(
@@ -98,27 +127,6 @@ def _nobody_reaches_it(link: Link, around: Circumstances) -> str:
     return f"no answer at {where}, nor do others reach it: a wrong endpoint, or it is down"
 
 
-def _beside(key: Key, around: Circumstances) -> Link | None:
-    """Another member behind the same router with the same listen port.
-
-    One of them alone can have that port outside. A router that gives it to one for some destinations, to the
-    other for others, leads astray who shoots at where a third sees them.
-    """
-    record = around.book.get(key)
-    if record is None:
-        return None
-    public = {route.endpoint.ip for route in record.routes if route.kind is Kind.OBSERVED}
-    ports = {route.endpoint.port for route in record.routes if route.kind is Kind.LAN}
-    for other, link in around.links.items():
-        theirs = around.book.get(other)
-        routes = theirs.routes if theirs and other != key else ()
-        if any(each.kind is Kind.OBSERVED and each.endpoint.ip in public for each in routes) and any(
-            each.kind is Kind.LAN and each.endpoint.port in ports for each in routes
-        ):
-            return link
-    return None
-
-
 def _others_reach_it(link: Link, around: Circumstances) -> str:
     opened = around.opened or any(each.kind is Kind.MAPPED for each in link.candidates)
     closed = not opened and Nat.OPEN not in (around.nat, link.nat)
@@ -131,11 +139,21 @@ def _others_reach_it(link: Link, around: Circumstances) -> str:
         return "its NAT changes ports, ours lets in no stranger: map or fix a port on one side"
     if ours:
         return "our NAT changes ports, its lets in no stranger: map or fix a port on one side"
-    for key, whose in ((around.own, "our"), (link.member.key, "its")):
-        beside = _beside(key, around) if closed else None
-        if beside:
-            return f"{beside.member} has {whose} router and {whose} listen port: give each a port of its own"
     text = "others reach it, but nothing gets through between us: does a firewall drop UDP?"
+    if closed:
+        text += _mixed_up(link, around)
     if Nat.UNKNOWN in (around.nat, link.nat):
         text += " One observer is too few to tell whether a NAT changes ports"
     return text
+
+
+def _mixed_up(link: Link, around: Circumstances) -> str:
+    """What else may be in the way if somebody shares our place or the member's, with whom we do not."""
+    if _public(around.book.get(around.own)) & _public(around.book.get(link.member.key)):
+        return ""  # behind one router
+    for key, whom in ((around.own, "us"), (link.member.key, "it")):
+        sharer = around.sharer(key)
+        if sharer:
+            share = "who share a public address and a listen port"
+            return f" Or give {whom} and {sharer.member}, {share}, a port each."
+    return ""

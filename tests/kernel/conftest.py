@@ -31,7 +31,7 @@ ONLY_NET_ADMIN = (
 )
 
 
-# With one port for bob and carol, a new address of their router may keep one of them from alice for good.
+# With one port for bob and carol, a new address of their router may keep one of them from alice.
 MESH = Topology(
     (
         Host("hub"),

@@ -14,21 +14,26 @@ from .wg import KeyPair
 LabOf = Callable[[Topology], Lab]
 WITHIN = 40.0  # s; a silent member is noticed after 14 s, and then has a round of attempts
 
+WALLED = "others reach it, but nothing gets through between us: does a firewall drop UDP?"
+SHARE = (
+    "who share a public address and a listen port, a port each."
+    " One observer is too few to tell whether a NAT changes ports"
+)
 # Trouble -> the reason. {at} is where the member's WireGuard is, {address} its address in the mesh.
 REASONS = {
     "wrong endpoint": "no answer at {ip}:9, nor do others reach it: a wrong endpoint, or it is down",
     "wrong secret": "it speaks with another gossip secret",
     "both NATs change ports": "both NATs change ports: map or fix a port on one side",
     "peer down": "no answer any more at {at}, nor do others reach it: it seems to be down",
-    "firewall drops UDP": "others reach it, but nothing gets through between us: does a firewall drop UDP?",
+    "firewall drops UDP": WALLED,
     "double NAT mapping": "our router's mapping ends at a second NAT: map a port there, or on the other side",
     "clock far off": "our clock went back by 24 h: others take our handshakes for old ones and drop them",
     "foreign peer": "{address}/32 of {key} is held by the peer {foreign}, which is no member",
     "agent stopped": "reachable, but no agent answers there",
     "no endpoint": "nobody knows an endpoint",
     "unknown name": "nowhere.invalid does not resolve, and nobody knows another endpoint",
-    "one port, here": "carol (10.77.0.4) has our router and our listen port: give each a port of its own",
-    "one port, there": "carol (10.77.0.4) has its router and its listen port: give each a port of its own",
+    "one port, here": f"{WALLED} Or give us and carol (10.77.0.4), {SHARE}",
+    "one port, there": f"{WALLED} Or give it and carol (10.77.0.4), {SHARE}",
     "cut off": "no answer at {at} nor from anybody else: a wrong endpoint, or no UDP gets in or out",
 }
 FOREIGN = KeyPair.generate().public
