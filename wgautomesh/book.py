@@ -91,8 +91,10 @@ def has_opened_port(record: Record | None) -> bool:
 
 def seems_to_change_ports(record: Record | None) -> bool:
     """Whether the member's NAT does, or a single observer sees it at another port than it listens on."""
-    if record is None or record.nat is not Nat.UNKNOWN:
-        return record is not None and record.nat is Nat.CHANGING
+    if record is None:
+        return False
+    if record.nat is not Nat.UNKNOWN:
+        return record.nat is Nat.CHANGING
     outer = {route.endpoint.port for route in record.routes if route.kind is Kind.OBSERVED}
     return bool(outer) and outer.isdisjoint(listen_ports(record))
 
