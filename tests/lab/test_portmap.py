@@ -316,13 +316,11 @@ def test_a_hostile_gateway_costs_nothing(lab_of: LabOf, measured: Measured, mode
         link, configured = alice.link(hub), alice.configured_at()
         assert link and configured
         measured("connected, after the interface was configured", link.at - configured, bound=3)
-        before = (
-            None  # memory, CPU and time once it has settled; the helper may run before that, and only then
-        )
         slowest, largest, seen, started = 0.0, 0, set[int](), time.monotonic()
+        settled = None  # memory, CPU and time then; the helper may run before, and only then
         while time.monotonic() - started < 2 + TIME_LIMIT + 15:
-            if before is None and time.monotonic() - started > 2:
-                before = alice.memory(), alice.cpu(), time.monotonic()
+            if settled is None and time.monotonic() - started > 2:
+                settled = alice.memory(), alice.cpu(), time.monotonic()
             asked = time.monotonic()
             ask(alice.control, {"ask": "status"})
             slowest = max(slowest, time.monotonic() - asked)
@@ -330,8 +328,8 @@ def test_a_hostile_gateway_costs_nothing(lab_of: LabOf, measured: Measured, mode
             seen |= running.keys()
             largest = max([largest, *running.values()])
             time.sleep(0.1)
-        assert before
-        memory, cpu, begin = before
+        assert settled
+        memory, cpu, begin = settled
         share = (alice.cpu() - cpu) / (time.monotonic() - begin)
         measured("more memory in the agent", (alice.memory() - memory) / 2**20, bound=1, unit="MiB")
         measured("longest wait for an answer of the agent", slowest, bound=0.5)
