@@ -138,7 +138,10 @@ class Underlay:
 
     def renumber(self, name: str) -> None:
         """Give a box another address upwards. Masquerading forgets the flows of the old one, as in life."""
-        self._address(self.boxes[name])
+        box = self.boxes[name]
+        if box.segment.bridge:
+            _handle_in_turn(box.segment.ns, box.port)
+        self._address(box)
 
     def flush_nat(self, name: str) -> None:
         """A router's connection table is empty, as after a reboot."""
@@ -209,9 +212,7 @@ class Underlay:
             f"link add {box.port} type veth peer name eth0 netns {ns.name}",
             f"link set {box.port} up" + (f" master {segment.bridge}" if segment.bridge else ""),
         )
-        if segment.bridge:
-            _handle_in_turn(segment.ns, box.port)
-        else:
+        if segment.bridge is None:
             _add_gateway(segment, box.port)
         ns.ip("link set eth0 up")
         self._address(box)
@@ -316,10 +317,11 @@ def _link_local(ns: Namespace, interface: str) -> IPv6Address | None:
 
 
 def _handle_in_turn(router: Namespace, port: str) -> None:
-    """Have one processor handle what comes from a router's LAN here.
+    """Have one processor handle what a host with another address sends its router.
 
-    Where two did, 7 of 1,200 pairs of flows that began in the same instant got two outer ports, as another
-    host had the inner one: seen from outside, the router is a symmetric NAT then.
+    Where two did, 7 of 1,200 pairs of flows that began in the same instant got two outer ports, as the flows
+    of the old address held the inner one: seen from outside, the router is a symmetric NAT then. Not for all
+    hosts: a flood that one processor has to handle takes it from everybody else.
     """
     router.run("sh", "-c", f"echo 1 > /sys/class/net/{port}/queues/rx-0/rps_cpus")
 
