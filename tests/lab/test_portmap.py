@@ -334,10 +334,11 @@ def test_a_hostile_gateway_costs_nothing(lab_of: LabOf, measured: Measured, mode
         measured("more memory in the agent", (alice.memory() - memory) / 2**20, bound=1, unit="MiB")
         measured("longest wait for an answer of the agent", slowest, bound=0.5)
         measured("CPU of the agent, of one core", 100 * share, bound=5, unit="%")
-        measured("memory of the helper", largest / 2**20, bound=MEMORY_LIMIT / 2**20, unit="MiB")
-        assert seen
+        if mode != "malformed":  # where the helper is done sooner than one looks
+            assert seen
+            measured("memory of the helper", largest / 2**20, bound=MEMORY_LIMIT / 2**20, unit="MiB")
         lines = [each for each in alice.lines() if "port mapping" in each.text]
-        assert len(lines) == 1, "\n".join(str(each) for each in lines)
+        assert len(lines) == 1 and "UPnP: " in lines[0].text, "\n".join(str(each) for each in lines)
         assert "silent" not in alice.output()
     begin = time.monotonic()
     alice.stop()
