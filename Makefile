@@ -5,7 +5,7 @@ MAKEFLAGS += --no-print-directory
 
 VENV := .venv/dev
 PYTHON := $(VENV)/bin/python
-CHECKED := wgautomesh tests
+CHECKED := wgautomesh tests docs
 LABS := 4# labs at a time: they mostly wait, and take a quarter of a processor each
 
 help:  ## this list

@@ -71,13 +71,13 @@ def draw() -> str:
         top = y - 8 * (len(events) - 1)
         for row, text in enumerate(events):
             labels.append(
-                f'<text x="{x:.0f}" y="{top + 16 * row + 4:.0f}" font-size="13" text-anchor="middle" fill="#333" '
-                f'stroke="white" stroke-width="4" paint-order="stroke">{escape(text)}</text>'
+                f'<text x="{x:.0f}" y="{top + 16 * row + 4:.0f}" font-size="13" text-anchor="middle" '
+                f'fill="#333" stroke="white" stroke-width="4" paint-order="stroke">{escape(text)}</text>'
             )
     for state, (x, y) in PLACES.items():
         parts.append(
-            f'<rect x="{x - BOX[0] / 2:.0f}" y="{y - BOX[1] / 2:.0f}" width="{BOX[0]}" height="{BOX[1]}" rx="10" '
-            f'fill="{COLOURS[state]}" stroke="#555"/>'
+            f'<rect x="{x - BOX[0] / 2:.0f}" y="{y - BOX[1] / 2:.0f}" width="{BOX[0]}" height="{BOX[1]}" '
+            f'rx="10" fill="{COLOURS[state]}" stroke="#555"/>'
             f'<text x="{x}" y="{y + 6}" font-size="18" text-anchor="middle">{escape(state.value)}</text>'
         )
     parts.append(
