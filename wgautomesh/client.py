@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,10 @@ def ask(path: Path, request: dict[str, object], timeout: float = TIMEOUT) -> dic
     heard = bytearray()
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            wait = struct.pack("@ll", int(timeout), int(timeout % 1 * 1e6))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, wait)
+            sock.connect(str(path))  # must block: else it fails at once where others wait to be let in, too
             sock.settimeout(timeout)
-            sock.connect(str(path))
             sock.sendall(json.dumps(request).encode() + b"\n")
             while not heard.endswith(b"\n") and len(heard) < MAX_ANSWER:
                 more = sock.recv(1 << 16)
@@ -43,7 +46,7 @@ def ask(path: Path, request: dict[str, object], timeout: float = TIMEOUT) -> dic
                     break
                 heard += more
         answer = json.loads(heard)
-    except TimeoutError:
+    except (TimeoutError, BlockingIOError):
         raise NoAgent(f"{path}: no answer within {timeout:.0f} s") from None
     except OSError as error:
         stopped = isinstance(error, ConnectionRefusedError | FileNotFoundError)
