@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.test_dns_zone import key_record
 from wgautomesh.dnsmesh.kept import Kept, from_state, to_state
-from wgautomesh.dnsmesh.roster import JITTER, RETRY_FIRST, RETRY_MOST, TTL_LEAST, TTL_MOST, Roster
+from wgautomesh.dnsmesh.roster import EARLY, RETRY_FIRST, RETRY_MOST, TTL_LEAST, TTL_MOST, Roster
 from wgautomesh.dnsmesh.zone import Answer, Host, HostAnswers, Zone
 from wgautomesh.values import Endpoint, Key
 
@@ -61,7 +61,8 @@ def test_it_is_asked_again_after_the_clamped_ttl_or_a_little_earlier(ttl: int, i
         it = Roster(MESH, 51820, rng=Random(seed), now=0.0)
         assert it.take(zone(A, B, ttl=ttl), 50.0) == []
         dues.add(it.due - 50.0)
-    assert all((1 - JITTER) * interval <= due <= interval for due in dues)
+    least, most = EARLY
+    assert all((1 - most) * interval <= due <= (1 - least) * interval for due in dues)
     assert len(dues) > 10
 
 

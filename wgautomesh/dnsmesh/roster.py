@@ -15,7 +15,9 @@ from .zone import Complaint, Host, Zone, has_errors, host_names, read_host, smal
 
 TTL_LEAST = 30.0  # s between two refreshes, whatever the zone says
 TTL_MOST = 3600.0  # s
-JITTER = 0.1  # share by which a refresh may come early, so that nodes do not all ask at once
+# Shares by which a refresh comes early: at random, so that nodes do not all ask at once, and in time for a
+# new member that waits: its WireGuard knocks every 5 s, and it is to be in a TTL and 2 s after it was added.
+EARLY = 0.1, 0.2
 RETRY_FIRST = 5.0  # s after a refresh that failed, doubled each time
 RETRY_MOST = 300.0  # s
 
@@ -99,7 +101,7 @@ class Roster:
         return float(min(RETRY_FIRST * 2.0 ** min(self._failures - 1, 10), RETRY_MOST))
 
     def _early(self, seconds: float) -> float:
-        return seconds * (1.0 - JITTER * self._rng.random())
+        return seconds * (1.0 - self._rng.uniform(*EARLY))
 
     def _unchanged(self) -> str:
         count = len(self.hosts)
