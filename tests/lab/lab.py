@@ -159,7 +159,7 @@ class Lab:
         """Every pair must answer pings in both directions: what counts is not what agents say."""
         for one, other in self.pairs(names):
             for here, there in ((one, other), (other, one)):
-                if here.ping(there, count=3) is None:
+                if here.ping(there, count=3, within=5) is None:
                     raise Expectation(f"{here.name} gets no answer to pings from {there.name}", (one, other))
 
     def _node(self, name: str, on: str, address: str, port: int) -> Node:

@@ -93,7 +93,7 @@ def test_delay_and_loss_are_what_was_asked_for(lab_of: LabOf) -> None:
     alice, hub = lab["alice"], lab["hub"]
     tunnel(hub, alice)
     tunnel(alice, hub, hub.public_endpoint())
-    rtt = alice.ping(hub, count=5)
+    rtt = alice.ping(hub, count=40)  # the best of two seconds, in which the machine has a quiet moment
     assert rtt is not None
     assert 0.050 <= rtt < 0.060
     lab.net.impair(delay=0.0)
@@ -101,7 +101,7 @@ def test_delay_and_loss_are_what_was_asked_for(lab_of: LabOf) -> None:
     pings = alice.pinging(hub, rate=100)
     time.sleep(5)
     result = pings.stop()
-    assert 0.12 < len(result.lost) / result.sent < 0.28  # 500 pings: 4.5 standard deviations each way
+    assert 0.12 < len(result.lost) / result.judged < 0.28  # 500 pings: 4.5 standard deviations each way
 
 
 def test_a_cut_stops_only_the_pair_it_names(lab_of: LabOf) -> None:
