@@ -46,7 +46,11 @@ def test_errors_of_netlink_pass(mesh: Lab, printed: Printed) -> None:
 
 def test_agents_killed_at_any_moment_leave_sessions_and_a_state_that_can_be_read(mesh: Lab) -> None:
     alice, bob = mesh["alice"], mesh["bob"]
-    mesh.until(alice.state.exists, within=WAIT, what="alice has kept something")
+    mesh.until(
+        lambda: alice.state.exists() and bob.key in alice.state.read_text(),
+        within=WAIT,
+        what="alice has kept where bob is",
+    )
     handshake, rng = alice.handshake(bob), random.Random(1)
     pinging = alice.pinging(bob)
     for _ in range(KILLS):

@@ -11,6 +11,7 @@ import selectors
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from wgautomesh.cli import main
@@ -53,9 +54,19 @@ def lost() -> float:
     return queued() + Answering.seconds
 
 
+_delays: dict[str, int] = {}  # of each thread so far, in ns; they end, and what they waited for stays
+
+
 def queued() -> float:
-    """Seconds in which this thread waited for a processor (Documentation/scheduler/sched-stats.rst)."""
-    return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    """Seconds in which threads waited for a processor (Documentation/scheduler/sched-stats.rst).
+
+    Of all threads: one that holds the interpreter's lock without a processor holds up this one, which does
+    not wait for a processor itself.
+    """
+    for path in Path("/proc/self/task").glob("*/schedstat"):
+        with suppress(OSError):  # it has ended
+            _delays[path.parent.name] = int(path.read_text().split()[1])
+    return sum(_delays.values()) / 1e9
 
 
 if __name__ == "__main__":

@@ -18,6 +18,11 @@ FOUND = "HTTP/1.1 200 OK\r\nST: {}\r\nLOCATION: http://{}:5000/root.xml\r\n\r\n"
 TARGET = "urn:schemas-upnp-org:device:InternetGatewayDevice:1"
 BURST = 50  # datagrams after each request, and in each hundredth of a second
 CHUNK = b"<device>" * 8192
+MEANT = (
+    b"\x07",
+    b"\x0b",
+)  # PCP's NETWORK_FAILURE and CANNOT_PROVIDE_EXTERNAL: sense, which the log would repeat
+UNKNOWN = 0xEE  # as a result code
 
 
 def mapping_server(mode: str, address: str) -> None:
@@ -40,7 +45,10 @@ def mangled(asked: bytes) -> bytes:
         return rng.randbytes(rng.randrange(1500))
     head = bytearray(asked[: rng.randrange(2, len(asked) + 1)])
     head[1] |= 128
-    return (bytes(head) + rng.randbytes(rng.randrange(64)))[:59]
+    answer = head + rng.randbytes(rng.randrange(64))
+    if answer[3:4] in MEANT:
+        answer[3] = UNKNOWN
+    return bytes(answer[:59])
 
 
 def flood(sock: socket.socket, client: tuple[str, int]) -> None:

@@ -120,7 +120,9 @@ def test_a_thief_of_the_lan_port_keeps_no_neighbours_apart(lab_of: LabOf, measur
     lab.configure(preset=[])
     lab.start("carol")
     lab.until(carol.configured_at, within=10, what="carol is ready")
-    time.sleep(0.5)  # her own sockets on the LAN are there
+    lab.until(
+        lambda: f"%eth0:{GOSSIP_PORT}" in carol.box.ns.run("ss", "-Hlun"), within=10, what="her LAN socket"
+    )
     user = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
     thief = carol.box.ns.spawn(
         *(*user, sys.executable, "-c", THIEF, "eth0", str(GOSSIP_PORT)), output=subprocess.PIPE
@@ -183,7 +185,11 @@ def test_agents_killed_at_any_moment_leave_sessions_and_a_state_that_can_be_read
     lab.configure()
     lab.start()
     lab.until_meshed(within=20)
-    lab.until(alice.state.exists, within=10, what="alice has kept something")
+    lab.until(
+        lambda: alice.state.exists() and bob.key in alice.state.read_text(),
+        within=10,
+        what="alice has kept where bob is",
+    )
     handshake, rng = alice.handshake(bob), random.Random(1)
     pings = alice.pinging(bob)
     for _ in range(KILLS):

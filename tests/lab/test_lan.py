@@ -51,7 +51,7 @@ def test_a_pair_without_a_hub_finds_itself(lab_of: LabOf, measured: Measured, ve
     lab.until_connected(carol, dave, within=10)
     measured("LAN pair from the later start", since_start(carol, dave), bound=1.5)
     assert lab.path(carol, dave) == "LAN"
-    assert carol.says("learned from the LAN") and dave.says("learned from the LAN")
+    assert carol.says("learned from the LAN") or dave.says("learned from the LAN")  # by whose shot it came
     lab.check_pings()
 
 

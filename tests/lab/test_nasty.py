@@ -35,7 +35,7 @@ def meshed(lab: Lab, within: float = 20.0, **settings: bool) -> Lab:
 
 def healed(lab: Lab, one: Node, other: Node) -> Callable[[], bool]:
     """Whether packets go both ways on the path that is right now."""
-    return lambda: lab.path(one, other) is not None and one.ping(other, within=0.5) is not None
+    return lambda: lab.path(one, other) is not None and one.ping(other, within=0.3) is not None
 
 
 def until_noticed(lab: Lab, one: Node, other: Node) -> float:

@@ -32,7 +32,7 @@ def test_status_shows_how_things_are(lab_of: LabOf) -> None:
     lab.start()
     lab.until_meshed(within=WITHIN)
     carol = lab["carol"]
-    lab.until(lambda: _is_settled(carol.status()), within=WITHIN, what="all is known")
+    lab.until(lambda: _is_settled(carol.status()), within=WITHIN, what="all is known and well")
     code, text = carol.ask("status")
     assert code == 0
     assert "4 of 4 connected" in text and "4 of 4 in step" in text and carol.key in text
@@ -45,8 +45,8 @@ def test_status_shows_how_things_are(lab_of: LabOf) -> None:
         assert (row["name"], row["address"]) == (other.name, other.address)
         assert re.sub("%[0-9]+", "", row["endpoint"]) == carol.endpoint(other)  # `wg` knows no link there
         assert row["path"] == lab.path(carol, other)
-        assert row["state"] == "connected" and row["agent"] and not row["reason"]
-        assert row["rtt"] < 0.2 and row["heard"] < 10 and row["rx_bytes"] and row["tx_bytes"]
+        assert row["agent"] and not row["reason"]
+        assert row["heard"] < 10 and row["rx_bytes"] and row["tx_bytes"]
     code, text = carol.ask("explain", "dave")
     assert code == 0 and "in use" in text and "connected at" in text and "lan" in text
     code, text = carol.ask("explain", "--json", "hub")
@@ -66,7 +66,7 @@ def test_the_exit_code_tells_a_script(lab_of: LabOf) -> None:
     assert code == 4 and "control.sock" in text
     alice.start()
     lab.until(
-        lambda: alice.ask("status")[0] == 3, within=5, what="the socket of the killed agent is replaced"
+        lambda: alice.ask("status")[0] == 3, within=WITHIN, what="the socket of the killed agent is replaced"
     )
     alice.stop()
     assert not alice.control.exists()
@@ -79,7 +79,6 @@ def test_hostile_clients_do_not_delay_the_agent(lab_of: LabOf, measured: Measure
     with ExitStack() as stack:
         for number in range(64):
             sock = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
-            sock.settimeout(5)
             sock.connect(str(alice.control))  # waits while the queue of new clients is full
             sock.setblocking(False)
             sock.send((b'{"ask": "status"}\n' * 100, b"x" * 8000, os.urandom(8000), b"")[number % 4])
@@ -95,7 +94,8 @@ def test_hostile_clients_do_not_delay_the_agent(lab_of: LabOf, measured: Measure
 
 
 def _is_settled(status: dict[str, Any]) -> bool:
-    return status["gossip"]["in_step"] == 4 and all(each["rtt"] for each in status["peers"])
+    well = [each for each in status["peers"] if each["state"] == "connected" and 0 < (each["rtt"] or 0) < 0.2]
+    return bool(status["gossip"]["in_step"] == len(well) == 4)
 
 
 def test_the_graph_shows_the_whole_mesh(lab_of: LabOf, measured: Measured) -> None:
@@ -170,8 +170,11 @@ def test_figures_are_there_to_be_scraped(lab_of: LabOf, measured: Measured) -> N
     lab.until_meshed(within=WITHIN)
     before = alice.memory()
     script = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9586/metrics').read().decode())"
+    connected = 'wgautomesh_peers{state="connected"} 2.0'
+    lab.until(
+        lambda: connected in alice.box.ns.run(sys.executable, "-c", script), within=WITHIN, what=connected
+    )
     text = alice.box.ns.run(sys.executable, "-c", script)
-    assert 'wgautomesh_peers{state="connected"} 2.0' in text
     assert 'wgautomesh_gossip_datagrams_total{direction="received",kind="Answer"}' in text
     assert "wgautomesh_connect_seconds_count 2.0" in text
     measured("memory with metrics", before / 2**20, bound=60, unit="MiB")
