@@ -32,7 +32,7 @@ def compare(measured: Measured, what: str, took: float, foretold: list[float]) -
     assert took >= min(foretold) - EARLIER
 
 
-# Where one of two shots waits 25 ms for a processor, the pair meets by the other at once: no seed foretells it.
+# Where one of two shots waits 25 ms for a processor, the pair meets by the other at once: not foretold.
 @pytest.mark.alone
 @pytest.mark.parametrize("delay", [0.025, 0.1], ids=["25ms", "100ms"])
 def test_two_nats(lab_of: LabOf, measured: Measured, delay: float) -> None:
