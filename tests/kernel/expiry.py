@@ -19,7 +19,7 @@ RECOVERY = 30.0  # s after that
 
 def longest_gap(pings: Pings) -> float:
     """Seconds between two answers; one ping leaves each second, and all have left by now."""
-    answered = [0, *sorted(pings.answers), pings.sent + 1]
+    answered = [0, *sorted(pings.answered), pings.sent + 1]
     return max(later - earlier for earlier, later in itertools.pairwise(answered)) - 1.0
 
 

@@ -18,11 +18,8 @@ FOUND = "HTTP/1.1 200 OK\r\nST: {}\r\nLOCATION: http://{}:5000/root.xml\r\n\r\n"
 TARGET = "urn:schemas-upnp-org:device:InternetGatewayDevice:1"
 BURST = 50  # datagrams after each request, and in each hundredth of a second
 CHUNK = b"<device>" * 8192
-MEANT = (
-    b"\x07",
-    b"\x0b",
-)  # PCP's NETWORK_FAILURE and CANNOT_PROVIDE_EXTERNAL: sense, which the log would repeat
-UNKNOWN = 0xEE  # as a result code
+# PCP's results NETWORK_FAILURE and CANNOT_PROVIDE_EXTERNAL make sense, and the log would repeat it.
+MEANT, UNKNOWN = (b"\x07", b"\x0b"), 0xEE
 
 
 def mapping_server(mode: str, address: str) -> None:

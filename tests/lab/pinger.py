@@ -12,10 +12,8 @@ from pathlib import Path
 
 from .shell import Namespace
 
-_ANSWER = re.compile(
-    r"^\[(?P<at>[\d.]+)\] \d+ bytes from .*icmp_seq=(?P<number>\d+) .*time=(?P<ms>[\d.]+) ms", re.MULTILINE
-)
-_SENT = re.compile(r"(?P<sent>\d+) packets transmitted")
+_ANSWER = re.compile(r"^\d+ bytes from .*icmp_seq=(\d+) ", re.MULTILINE)
+_SENT = re.compile(r"(\d+) packets transmitted")
 GRACE = 1.0  # s in which an answer may come
 
 
@@ -25,13 +23,12 @@ class Pings:
 
     sent: int
     judged: int
-    answers: dict[int, float]  # sequence number → RTT in s
-    times: dict[int, float]  # sequence number → when answered, wall clock
+    answered: frozenset[int]  # sequence numbers, from 1
 
     @property
     def lost(self) -> list[int]:
         """Sequence numbers without an answer."""
-        return [number for number in range(1, self.judged + 1) if number not in self.answers]
+        return [number for number in range(1, self.judged + 1) if number not in self.answered]
 
     def __str__(self) -> str:
         return f"{len(self.lost)} of {self.judged} pings lost"
@@ -43,7 +40,7 @@ class Pinger:
     def __init__(self, ns: Namespace, address: str, log: Path, *, rate: float = 10.0) -> None:
         self._log, self._rate = log, rate
         with log.open("wb") as output:
-            self._process = ns.spawn("ping", "-n", "-D", "-i", f"{1 / rate:.3f}", address, output=output)
+            self._process = ns.spawn("ping", "-n", "-i", f"{1 / rate:.3f}", address, output=output)
 
     def stop(self) -> Pings:
         """Pings go on for as long as the answers to what was sent until now may take."""
@@ -55,12 +52,7 @@ class Pinger:
             self._process.kill()
             self._process.wait()
         text = self._log.read_text()
-        answers = {int(found["number"]): found for found in _ANSWER.finditer(text)}
+        answered = frozenset(map(int, _ANSWER.findall(text)))
         found = _SENT.search(text)
-        sent = int(found["sent"]) if found else max(answers, default=0)
-        return Pings(
-            sent,
-            max(0, sent - math.ceil(GRACE * self._rate) - 1),
-            {number: float(found["ms"]) / 1000 for number, found in answers.items()},
-            {number: float(found["at"]) for number, found in answers.items()},
-        )
+        sent = int(found[1]) if found else max(answered, default=0)
+        return Pings(sent, max(0, sent - math.ceil(GRACE * self._rate) - 1), answered)

@@ -13,7 +13,7 @@ from ..values import IPAddress, Key
 from .kept import Kept
 from .zone import Complaint, Host, Zone, has_errors, host_names, read_host, smallest_ttl
 
-TTL_LEAST = 30.0  # s between two refreshes, whatever the zone says
+TTL_LEAST = 30.0  # s; a zone that says less is taken to say this
 TTL_MOST = 3600.0  # s
 # Shares by which a refresh comes early: at random, so that nodes do not all ask at once, and in time for a
 # new member that waits: its WireGuard knocks every 5 s, and it is to be in a TTL and 2 s after it was added.
