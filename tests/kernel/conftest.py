@@ -77,8 +77,8 @@ def timestamps() -> Iterator[None]:
     """Have the kernel take the time of every packet throughout, as it does for as long as somebody pings.
 
     Else each ping's begin and end patches the code that all packets run through (netstamp_needed_key,
-    net/core/dev.c). Seen twice in some fifteen runs: both emulated processors meet the patch's breakpoint
-    there for ever, though the kernel had taken it away again, and the machine hangs.
+    net/core/dev.c). Two of some fifteen runs hung; in the one looked into, both emulated processors ran into
+    the patch's breakpoint for ever, though the kernel had long taken it away.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMP, 1)
