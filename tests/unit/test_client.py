@@ -12,8 +12,6 @@ import pytest
 
 from wgautomesh.client import NoAgent, ask
 
-ANSWER = {"version": 1, "all": "well"}
-
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
@@ -50,7 +48,7 @@ def test_one_more_waits_until_it_is_let_in(path: Path, crowd: tuple[socket.socke
         with client:
             assert client.recv(100) == b'{"ask": "status"}\n'
             client.sendall(b'{"version": 1, "all": "well"}\n')
-        assert asked.result() == ANSWER
+        assert asked.result() == {"version": 1, "all": "well"}
 
 
 def test_but_not_for_ever(path: Path, crowd: tuple[socket.socket, int]) -> None:

@@ -16,6 +16,7 @@ from wgautomesh.dnsmesh.zone import Answer, Host, HostAnswers, Zone
 from wgautomesh.values import Endpoint, Key
 
 MESH = "_p2p.example.com"
+KNOCK = 5.0  # s after which WireGuard tries a handshake again (REKEY_TIMEOUT)
 A, B, C = "a.example.com", "b.example.com", "c.friends.example.net"
 NUMBER = {A: 1, B: 2, C: 3}
 
@@ -64,6 +65,7 @@ def test_it_is_asked_again_after_the_clamped_ttl_or_a_little_earlier(ttl: int, i
     least, most = EARLY
     assert all((1 - most) * interval <= due <= (1 - least) * interval for due in dues)
     assert len(dues) > 10
+    assert max(dues) + KNOCK <= interval + 2, "whoever is added is in within its TTL and 2 s"
 
 
 def test_members_come_and_go_with_the_zone() -> None:
